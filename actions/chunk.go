@@ -1,0 +1,285 @@
+package actions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"waybill/fsview"
+	"waybill/sessions"
+)
+
+// pendingChunk is a chunk whose bytes are written and not yet durable.
+type pendingChunk struct {
+	from   origin
+	ranges []sessions.Range
+	bytes  int64
+	answer chan chunkAnswer
+}
+
+type chunkAnswer struct {
+	stored ChunkStored
+	err    error
+}
+
+// padding detects senders whose odd chunks come with a byte of padding, and
+// where it is: see PROTOCOL.md §4.
+type padding struct {
+	// end and length are those of the last text chunk, as decoded; trim is
+	// the length of text chunks known to end in padding, 0 if none.
+	end, length, trim int64
+}
+
+// length is how many bytes of a text chunk count.
+func (p *padding) counted(offset, n, size int64) int64 {
+	if p.length > 0 && offset == p.end-1 {
+		p.trim = p.length
+	}
+	p.end, p.length = offset+n, n
+	switch {
+	case offset+n == size+1:
+		return n - 1
+	case n == p.trim && offset+n < size:
+		return n - 1
+	}
+	return n
+}
+
+// chunk stores bytes: they are written at once, in the order of arrival, and
+// the answer waits for the sync and the record that cover them.
+func (e *Engine) chunk(c *Call, a *UploadChunk) (Result, error) {
+	u, err := e.liveUpload(a.Session)
+	if err != nil {
+		return nil, err
+	}
+	defer u.leave()
+	n := int64(len(a.Data))
+	if e.cfg.Observe.BytesIn != nil {
+		e.cfg.Observe.BytesIn(n)
+	}
+	// Weighted never fails with a background context: waiting here is the
+	// back-pressure on all sockets together.
+	if err := e.window.Acquire(context.Background(), n); err != nil {
+		return nil, err
+	}
+	p, received, err := u.write(c.origin(), a)
+	c.took()
+	if p == nil {
+		e.window.Release(n)
+		if err != nil {
+			return nil, err
+		}
+		return e.answered(c, &ChunkStored{Received: received})
+	}
+	answer := <-p.answer
+	e.window.Release(n)
+	if answer.err != nil {
+		return nil, answer.err
+	}
+	return &answer.stored, nil
+}
+
+// write puts a chunk's bytes into the staged file and returns what waits for
+// their sync; nil if nothing had to be written.
+func (u *upload) write(from origin, a *UploadChunk) (p *pendingChunk, received int64, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.takes(a); err != nil {
+		return nil, 0, err
+	}
+	data := a.Data
+	if a.Text {
+		if n := u.pad.counted(a.Offset, int64(len(data)), u.size); n < int64(len(data)) {
+			data = data[:max(n, 0)]
+		}
+	}
+	r := sessions.Range{a.Offset, a.Offset + int64(len(data))}
+	if r[1] > u.size {
+		return nil, 0, Errorf(CodeParam, "data: %d bytes at offset %d of a file of %d", len(data), a.Offset, u.size)
+	}
+	if len(data) == 0 {
+		return nil, u.stored.Len(), nil
+	}
+	if err := u.room(r); err != nil {
+		return nil, 0, err
+	}
+	if g := u.gapsWith(r); g > sessions.MaxGaps && g > u.written.Gaps(u.size) {
+		return nil, 0, Errorf(CodeRateLimit, "more than %d gaps", sessions.MaxGaps)
+	}
+	ranges, err := u.changes(from, r, data)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(ranges) == 0 {
+		return nil, u.stored.Len(), nil
+	}
+	for _, w := range ranges {
+		if _, err := u.file.WriteAt(data[w[0]-a.Offset:w[1]-a.Offset], w[0]); err != nil {
+			return nil, 0, u.failed("write", err)
+		}
+	}
+	for _, w := range ranges {
+		u.written.Add(w)
+	}
+	p = &pendingChunk{from: from, ranges: ranges, bytes: r.Len(), answer: make(chan chunkAnswer, 1)}
+	u.window = append(u.window, p)
+	u.windowBytes += p.bytes
+	if !u.syncing {
+		u.syncing = true
+		u.engine.busy.Add(1)
+		go u.syncLoop()
+	}
+	return p, 0, nil
+}
+
+// takes checks, with mu held, that the upload takes the chunk at all.
+func (u *upload) takes(a *UploadChunk) error {
+	if u.ended || u.full {
+		return Errorf(CodeNoTransfer, "upload %s takes no more bytes", u.id)
+	}
+	if a.Offset < 0 || a.Offset >= u.size {
+		return Errorf(CodeParam, "offset %d of a file of %d bytes", a.Offset, u.size)
+	}
+	return nil
+}
+
+// room waits until the window has room for r and r overlaps nothing in it,
+// and opens the staged file. Bytes under way must be durable before others
+// replace them, or a crash could leave a mixture.
+func (u *upload) room(r sessions.Range) error {
+	for {
+		switch {
+		case u.ended || u.full:
+			return Errorf(CodeNoTransfer, "upload %s takes no more bytes", u.id)
+		case u.barrier > 0, u.placing,
+			u.windowBytes > 0 && u.windowBytes+r.Len() > sessionWindow,
+			u.overlapsWindow(r):
+			u.cond.Wait()
+			continue
+		}
+		return u.open()
+	}
+}
+
+// overlapsWindow reports whether r meets bytes that are written and not yet
+// durable.
+func (u *upload) overlapsWindow(r sessions.Range) bool {
+	for _, o := range u.written.Overlap(r) {
+		if !u.stored.Contains(o) {
+			return true
+		}
+	}
+	return false
+}
+
+func (u *upload) gapsWith(r sessions.Range) int {
+	if len(u.written.Ranges()) < sessions.MaxGaps-1 {
+		return 0 // one more range cannot reach the bound
+	}
+	with := u.written.Clone()
+	with.Add(r)
+	return with.Gaps(u.size)
+}
+
+// open opens the staged file if it is closed.
+func (u *upload) open() error {
+	if u.file != nil {
+		return nil
+	}
+	f, err := u.engine.cfg.Root.OpenStaged(u.id.String())
+	if errors.Is(err, fsview.ErrNotFound) {
+		err = Errorf(CodeFile, "the staged bytes are gone")
+	}
+	if err != nil {
+		return u.failed("open", err)
+	}
+	u.file = f
+	return nil
+}
+
+// failed notes that the disk did not do what it should, for the session's
+// status, and words it for the caller.
+func (u *upload) failed(what string, err error) error {
+	e := asError(fileError(err))
+	u.trouble = e.Code
+	u.engine.cfg.Logger.Error().Err(err).Stringer("session", u.id).Msg(what + " staged bytes")
+	return e
+}
+
+// changes returns the parts of r whose bytes are not stored yet. Stored bytes
+// that would change are first, durably, declared missing: a crash from here
+// on finds them missing, never half old and half new.
+func (u *upload) changes(from origin, r sessions.Range, data []byte) ([]sessions.Range, error) {
+	stored := u.stored.Overlap(r)
+	if len(stored) == 0 {
+		return []sessions.Range{r}, nil
+	}
+	write, _ := u.stored.Missing(r, 0)
+	var replaced []sessions.Range
+	for _, o := range stored {
+		diff, err := u.differs(o, data[o[0]-r[0]:o[1]-r[0]])
+		if err != nil {
+			return nil, err
+		}
+		replaced = append(replaced, diff...)
+	}
+	if len(replaced) > 0 {
+		err := u.engine.core.decide(from, func(s *State) ([]sessions.Fact, error) {
+			return factsOf(replaced, func(part []sessions.Range) (sessions.Fact, error) {
+				return s.sessions.Unstore(u.id, part)
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range replaced {
+			u.stored.Remove(w)
+			u.written.Remove(w)
+		}
+		u.prefix.cut(replaced[0][0])
+	}
+	all := sessions.SetOf(append(write, replaced...)...)
+	return all.Ranges(), nil
+}
+
+// differs compares data with the stored bytes of r in pieces and returns the
+// pieces that are not equal.
+func (u *upload) differs(r sessions.Range, data []byte) ([]sessions.Range, error) {
+	var out sessions.Set
+	buf := piecePool.Get().(*[hashPiece]byte)
+	defer piecePool.Put(buf)
+	for at := r[0]; at < r[1]; {
+		n := min(r[1]-at, hashPiece)
+		if _, err := u.file.ReadAt(buf[:n], at); err != nil {
+			return nil, u.failed("read", err)
+		}
+		if want := data[at-r[0]:][:n]; !bytes.Equal(buf[:n], want) {
+			// Trim what is equal at both ends: a byte of padding must not
+			// make a megabyte be written again.
+			from, to := at, at+n
+			for buf[from-at] == want[from-at] {
+				from++
+			}
+			for buf[to-1-at] == want[to-1-at] {
+				to--
+			}
+			out.Add(sessions.Range{from, to})
+		}
+		at += n
+	}
+	return out.Ranges(), nil
+}
+
+// factsOf splits ranges over as many facts as their bound asks for.
+func factsOf(ranges []sessions.Range, fact func([]sessions.Range) (sessions.Fact, error)) ([]sessions.Fact, error) {
+	var facts []sessions.Fact
+	for len(ranges) > 0 {
+		n := min(len(ranges), sessions.MaxFactRanges)
+		f, err := fact(ranges[:n])
+		if err != nil {
+			return nil, err
+		}
+		facts, ranges = append(facts, f), ranges[n:]
+	}
+	return facts, nil
+}

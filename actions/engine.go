@@ -1,0 +1,403 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
+
+	"waybill/fsview"
+	"waybill/fsview/acl"
+	"waybill/journal"
+	"waybill/sessions"
+)
+
+// ErrStopping is returned for requests that come while the daemon stops.
+var ErrStopping = errors.New("the daemon is stopping")
+
+// Caller is who asks.
+type Caller struct {
+	// Subject is the actor of the records.
+	Subject string
+	// Main marks the holder of the main token, who sees every session.
+	Main        bool
+	Permissions acl.Permissions
+	// Via is where from: the transport and the peer, "ws 127.0.0.1:51034".
+	Via string
+}
+
+// Call is one request.
+type Call struct {
+	Caller Caller
+	Action Action
+	// Ref is the request's own id; "" becomes a fresh UUID.
+	Ref string
+	// Took, if not nil, is called exactly once for an UploadChunk: when its
+	// bytes are written or it is refused. From then on Data may be reused and
+	// the next chunk may be looked at; durability and the answer come later.
+	Took func()
+}
+
+func (c *Call) took() {
+	if c.Took != nil {
+		c.Took()
+		c.Took = nil
+	}
+}
+
+func (c *Call) origin() origin { return origin{c.Caller.Subject, c.Caller.Via, c.Ref} }
+
+// Limits are what an operator may set. Zero values mean the defaults.
+type Limits struct {
+	// MaxFileSize is the largest upload in bytes; default and most UploadMax.
+	MaxFileSize int64
+	// MaxDownloadsPerFile is how many live downloads of one file a subject
+	// may have; default 3.
+	MaxDownloadsPerFile int
+	// MaxVoidClaims is how many crashes a job may cause or meet before it is
+	// given up: default 20, negative never.
+	MaxVoidClaims int
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.MaxFileSize <= 0 || l.MaxFileSize > UploadMax {
+		l.MaxFileSize = UploadMax
+	}
+	if l.MaxDownloadsPerFile <= 0 {
+		l.MaxDownloadsPerFile = 3
+	}
+	if l.MaxVoidClaims == 0 {
+		l.MaxVoidClaims = 20
+	}
+	return l
+}
+
+// Observer is told what happens, for metrics. Any func may be nil; they are
+// called on hot paths and must not block.
+type Observer struct {
+	// Commit: how long a journal commit took, and what was in it.
+	Commit func(took time.Duration, records, bytes int)
+	// Action: one request has its answer.
+	Action func(name string, code Code, took time.Duration)
+	// BytesIn and BytesOut: file contents received and handed out.
+	BytesIn, BytesOut func(n int64)
+}
+
+// Config is what an Engine works with.
+type Config struct {
+	Log     *journal.Log
+	Root    *fsview.Root
+	Version string
+	Logger  zerolog.Logger
+	Limits  Limits
+	Observe Observer
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Stats are gauges of what is live now.
+type Stats struct {
+	LiveUploads, LiveDownloads, LiveJobs int
+	// Records is the number of records committed.
+	Records uint64
+}
+
+// Engine runs actions: it joins the core with the files. Its methods may be
+// called from any goroutine while Run runs.
+type Engine struct {
+	cfg    Config
+	core   *core
+	boot   string
+	system systemProbe
+	hashes *hashCache
+
+	// mu guards the live side of sessions, which is no state: what is being
+	// written, who waits, when somebody last asked.
+	mu        sync.Mutex
+	uploads   map[sessions.ID]*upload
+	downloads map[sessions.ID]*download
+	// targets are claimed by live uploads; paths are the same by name, since
+	// a target's identity changes when a missing parent appears.
+	targets map[fsview.Target]sessions.ID
+	paths   map[string]sessions.ID
+
+	// window holds a unit for each byte written and not yet synced.
+	window *semaphore.Weighted
+
+	queue   *queue
+	refused refusedTraffic
+
+	// life guards stopping; accepted work holds a share of busy.
+	life     sync.RWMutex
+	stopping bool
+	busy     sync.WaitGroup
+
+	stats struct{ uploads, downloads, jobs atomic.Int64 }
+}
+
+// New returns an engine over a replayed state. Nothing runs before Run.
+func New(cfg Config, state *State) *Engine {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	e := &Engine{
+		cfg:       cfg,
+		core:      newCore(cfg.Log, state, cfg.Now, cfg.Observe),
+		boot:      uuid.NewString(),
+		hashes:    newHashCache(),
+		uploads:   make(map[sessions.ID]*upload),
+		downloads: make(map[sessions.ID]*download),
+		targets:   make(map[fsview.Target]sessions.ID),
+		paths:     make(map[string]sessions.ID),
+		window:    semaphore.NewWeighted(totalWindow),
+	}
+	e.queue = newQueue(e)
+	return e
+}
+
+// Journal is the log the engine writes, for its readers.
+func (e *Engine) Journal() *journal.Log { return e.cfg.Log }
+
+// Stats returns the gauges.
+func (e *Engine) Stats() Stats {
+	return Stats{
+		LiveUploads: int(e.stats.uploads.Load()), LiveDownloads: int(e.stats.downloads.Load()),
+		LiveJobs: int(e.stats.jobs.Load()), Records: e.cfg.Log.Head().Size,
+	}
+}
+
+// StateJSON renders the committed state, for tests and `journal replay`.
+func (e *Engine) StateJSON() (out []byte, err error) {
+	if verr := e.core.view(func(s *State) { out, err = s.MarshalJSON() }); verr != nil {
+		return nil, verr
+	}
+	return out, err
+}
+
+// enter admits one piece of work, unless the engine stops.
+func (e *Engine) enter() bool {
+	e.life.RLock()
+	defer e.life.RUnlock()
+	if e.stopping {
+		return false
+	}
+	e.busy.Add(1)
+	return true
+}
+
+// Do runs an action and returns when its answer may leave: what it says is
+// durable, its record too. Errors are *Error, ErrStopping, or ErrFailed, after
+// which nothing more can be answered. Once accepted, the work finishes though
+// the caller has gone; ctx only ends waiting that changes nothing.
+func (e *Engine) Do(ctx context.Context, c Call) (Result, error) {
+	defer c.took()
+	if !e.enter() {
+		return nil, ErrStopping
+	}
+	defer e.busy.Done()
+	if c.Ref == "" {
+		c.Ref = uuid.NewString()
+	}
+	begun := time.Now()
+	name := c.Action.Name()
+	r, err := e.do(ctx, &c, sessions.ID{})
+	if e.cfg.Observe.Action != nil && !errors.Is(err, ErrFailed) {
+		e.cfg.Observe.Action(name, CodeOf(err), time.Since(begun))
+	}
+	return r, err
+}
+
+// do checks the permission, runs, and records a refusal. id, if not zero, is
+// the session to open: that of the job which asks.
+func (e *Engine) do(ctx context.Context, c *Call, id sessions.ID) (Result, error) {
+	spec, ok := Lookup(c.Action.Name())
+	if !ok {
+		return nil, e.refuse(c, Errorf(CodeUnknownAction, "%s", c.Action.Name()))
+	}
+	if spec.Permission != "" && !c.Caller.Permissions.Allow(spec.Permission) {
+		return nil, e.refuse(c, Errorf(CodePermission, "needs %s", spec.Permission))
+	}
+	r, err := e.run(ctx, c, id)
+	if err == nil {
+		return r, nil
+	}
+	if errors.Is(err, ErrFailed) {
+		return nil, err
+	}
+	return nil, e.refuse(c, err)
+}
+
+// run hands an action to its handler. A handler that succeeds has recorded
+// it; refusals are recorded by do.
+func (e *Engine) run(ctx context.Context, c *Call, id sessions.ID) (Result, error) {
+	switch a := c.Action.(type) {
+	case Ping:
+		return &Pong{TimeMS: e.cfg.Now().UnixMilli()}, nil
+	case GetPermissions:
+		return e.answered(c, &PermissionList{Permissions: c.Caller.Permissions.Strings()})
+	case GetSystemInfo:
+		return e.systemInfo(ctx, c)
+	case GetAllReports:
+		return e.answered(c, Reports{})
+	case *UploadRequest:
+		return e.openUpload(c, a, id)
+	case *UploadChunk:
+		return e.chunk(c, a)
+	case *UploadCancel:
+		return e.cancelUpload(c, a)
+	case *UploadStatusOf:
+		return e.uploadStatus(c, a)
+	case TransferList:
+		return e.transferList(c)
+	case *DownloadRequest:
+		return e.openDownload(ctx, c, a, id)
+	case *DownloadChunk:
+		return e.readDownload(a)
+	case *DownloadClose:
+		return e.closeDownload(c, a)
+	case *FileInfo:
+		return e.fileInfo(c, a)
+	case *DirectoryInfo:
+		return e.directoryInfo(ctx, c, a)
+	case *JobOf:
+		return e.jobStatus(c, a)
+	}
+	return nil, Errorf(CodeUnknownAction, "%s", c.Action.Name())
+}
+
+type answeredBody struct {
+	Action string `json:"action"`
+	Params any    `json:"params,omitempty"`
+	Code   Code   `json:"code"`
+	// Message is the refusal's line for people.
+	Message string `json:"message,omitempty"`
+}
+
+// answered records a request that changed nothing and succeeded, and passes
+// its result on once the record is durable.
+func (e *Engine) answered(c *Call, r Result) (Result, error) {
+	body := answeredBody{Action: c.Action.Name(), Params: recordedParams(c.Action), Code: CodeOK}
+	return r, e.record(c.origin(), KindAnswered, body)
+}
+
+// refuse records a refusal and returns it as an *Error.
+func (e *Engine) refuse(c *Call, err error) error {
+	refusal := asError(err)
+	if refusal.Code == CodeUnexpected {
+		e.cfg.Logger.Error().Err(err).Str("action", c.Action.Name()).Str("ref", c.Ref).Msg("action failed")
+	}
+	body := answeredBody{c.Action.Name(), recordedParams(c.Action), refusal.Code, clip(refusal.Detail)}
+	if rerr := e.record(c.origin(), KindRefused, body); rerr != nil {
+		return rerr
+	}
+	return refusal
+}
+
+// record commits one fact that decides nothing.
+func (e *Engine) record(from origin, kind string, body any) error {
+	raw, err := marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", kind, err)
+	}
+	return e.fact(from, kind, raw)
+}
+
+// Refuse records the refusal of a request that never became an Action:
+// unreadable, unknown, not offered, without permission or with bad params.
+// action is its name as sent, "" if there was none. It returns once the
+// record is durable.
+func (e *Engine) Refuse(ctx context.Context, who Caller, ref, action string, refusal *Error) error {
+	if !e.enter() {
+		return ErrStopping
+	}
+	defer e.busy.Done()
+	if ref == "" {
+		ref = uuid.NewString()
+	}
+	if e.cfg.Observe.Action != nil {
+		// Names come from strangers: they must not become metric labels.
+		name := "unknown"
+		if spec, ok := Lookup(action); ok {
+			name = spec.Name
+		}
+		e.cfg.Observe.Action(name, refusal.Code, 0)
+	}
+	body := answeredBody{Action: clip(action), Code: refusal.Code, Message: clip(refusal.Detail)}
+	return e.record(origin{who.Subject, who.Via, ref}, KindRefused, body)
+}
+
+// Note records a request that the connection itself answered (login).
+func (e *Engine) Note(ctx context.Context, who Caller, ref, action string) error {
+	if !e.enter() {
+		return ErrStopping
+	}
+	defer e.busy.Done()
+	if ref == "" {
+		ref = uuid.NewString()
+	}
+	return e.record(origin{who.Subject, who.Via, ref}, KindAnswered, answeredBody{Action: clip(action), Code: CodeOK})
+}
+
+// IssuedToken is what is recorded of a token: everything but the token.
+type IssuedToken struct {
+	JTI         string    `json:"jti"`
+	Subject     string    `json:"subject"`
+	Permissions []string  `json:"permissions"`
+	Expires     time.Time `json:"exp"`
+}
+
+// TokenIssued records a new token; it must not be handed out before this
+// returns nil.
+func (e *Engine) TokenIssued(ctx context.Context, who Caller, t IssuedToken) error {
+	if !e.enter() {
+		return ErrStopping
+	}
+	defer e.busy.Done()
+	t.Expires = t.Expires.UTC().Truncate(time.Second)
+	return e.record(origin{who.Subject, who.Via, uuid.NewString()}, KindToken, t)
+}
+
+// OrderKey is what requests of one connection are ordered by. It is the
+// action's own key, but for the session of a live upload its target's path:
+// a request for the path waits for the chunks before it.
+func (e *Engine) OrderKey(a Action) string {
+	id, ok := uploadOf(a)
+	if !ok {
+		return a.Key()
+	}
+	e.mu.Lock()
+	u := e.uploads[id]
+	e.mu.Unlock()
+	if u == nil {
+		return a.Key()
+	}
+	return "path:" + u.name.String()
+}
+
+func uploadOf(a Action) (sessions.ID, bool) {
+	switch a := a.(type) {
+	case *UploadChunk:
+		return a.Session, true
+	case *UploadCancel:
+		return a.Session, true
+	case *UploadStatusOf:
+		return a.Session, true
+	}
+	return sessions.ID{}, false
+}
+
+// clip keeps a line of a record short: it is for people, and strangers choose
+// some of it.
+func clip(s string) string {
+	if len(s) > maxParamString {
+		return s[:maxParamString]
+	}
+	return s
+}

@@ -1,0 +1,61 @@
+package actions
+
+import "time"
+
+const (
+	// drains is how often the core looks for more decisions before a commit.
+	drains = 4
+	// sessionWindow bounds the bytes of one upload that are written but not
+	// yet synced; a single larger chunk may exceed it alone.
+	sessionWindow = 8 << 20
+	// totalWindow bounds them over all uploads.
+	totalWindow = 64 << 20
+	// maxMissing is how many missing ranges a status lists.
+	maxMissing = 1024
+	// placeRetry is how long a sealed upload that could not be placed waits.
+	placeRetry = 10 * time.Second
+	// fileLinger is how long a staged file without work stays open.
+	fileLinger = 10 * time.Second
+	// hashPiece is how much is read at a time for digests and checksums.
+	hashPiece = 256 << 10
+	// maxHashed bounds the digests remembered for downloads.
+	maxHashed = 10_000
+	// hashQuiet is how long a file must have been unmodified before hashing
+	// for its digest to be remembered: a change within the clock's grain
+	// would not show in its identity.
+	hashQuiet = 2 * time.Second
+	// maxParamString is the longest string of an action.* record's params;
+	// longer ones become their digest and length.
+	maxParamString = 1 << 10
+	// maxQueued bounds the jobs that have not ended.
+	maxQueued = 10_000
+	// maxRunning bounds the jobs that run at one time.
+	maxRunning = 16
+	// maxJobParams bounds a queued action's parameters, maxJobResult the
+	// result that is kept, both well below the journal's line limit.
+	maxJobParams = 40_000
+	maxJobResult = 40_000
+	// jobRemember and maxJobsRemembered bound the ended jobs that can be asked
+	// about.
+	jobRemember       = 24 * time.Hour
+	maxJobsRemembered = 10_000
+	// backoffFirst doubles with each void claim up to backoffMost.
+	backoffFirst = time.Second
+	backoffMost  = time.Minute
+	// reapEvery is the reaper's period, readFactEvery the shortest time
+	// between two download.read facts of a session.
+	reapEvery     = time.Second
+	readFactEvery = time.Second
+	// failGrace is how long work under way may take to end once the journal
+	// has failed.
+	failGrace = 3 * time.Second
+	// refusedEvery is the period of traffic.refused, refusedPeers how many
+	// addresses one names, maxPeers how many are counted between two.
+	refusedEvery = time.Minute
+	refusedPeers = 20
+	maxPeers     = 10_000
+	// UploadMax is the largest upload there can be (seed-003: 2^31-1 bytes).
+	UploadMax = 1<<31 - 1
+	// DownloadSpan is the longest range of one download chunk.
+	DownloadSpan = 8 << 20
+)

@@ -1,0 +1,385 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"waybill/fsview/acl"
+	"waybill/sessions"
+)
+
+// queue runs asynchronous actions. It stores nothing: what is queued, who
+// claimed it and how it ended are facts; this is only who runs what now.
+type queue struct {
+	engine  *Engine
+	slots   chan struct{}
+	ctx     context.Context // of Run: jobs outlive the requests that queued them
+	workers *errgroup.Group
+
+	mu sync.Mutex
+	// waiting lists the jobs of each key in arrival order; a key that is
+	// present has a goroutine.
+	waiting map[string][]job
+}
+
+func newQueue(e *Engine) *queue {
+	return &queue{engine: e, slots: make(chan struct{}, maxRunning), waiting: make(map[string][]job)}
+}
+
+// Queue accepts an action to be run in the background: what can be refused at
+// once is, like Do does; else it is durable when Queue returns its job, and
+// will run exactly once in effect, also after a crash.
+func (e *Engine) Queue(ctx context.Context, c Call) (sessions.ID, error) {
+	defer c.took()
+	if !e.enter() {
+		return sessions.ID{}, ErrStopping
+	}
+	defer e.busy.Done()
+	if c.Ref == "" {
+		c.Ref = uuid.NewString()
+	}
+	begun := time.Now()
+	id, err := e.accept(&c)
+	if err != nil && !errors.Is(err, ErrFailed) {
+		err = e.refuse(&c, err)
+	}
+	if e.cfg.Observe.Action != nil && !errors.Is(err, ErrFailed) {
+		e.cfg.Observe.Action(c.Action.Name()+"_async", CodeOf(err), time.Since(begun))
+	}
+	return id, err
+}
+
+func (e *Engine) accept(c *Call) (sessions.ID, error) {
+	name := c.Action.Name()
+	spec, ok := Lookup(name)
+	if !ok || !spec.Async {
+		return sessions.ID{}, Errorf(CodeUnknownAction, "%s_async", name)
+	}
+	if spec.Permission != "" && !c.Caller.Permissions.Allow(spec.Permission) {
+		return sessions.ID{}, Errorf(CodePermission, "needs %s", spec.Permission)
+	}
+	params, err := encodeAction(c.Action)
+	if err != nil {
+		return sessions.ID{}, fmt.Errorf("encode %s: %w", name, err)
+	}
+	if len(params) > maxJobParams {
+		return sessions.ID{}, Errorf(CodeParam, "params of %d bytes are too long to be queued", len(params))
+	}
+	id := sessions.NewID()
+	body := jobQueuedBody{
+		Job: id, Action: name, Key: c.Action.Key(), Params: params,
+		Main: c.Caller.Main, Permissions: c.Caller.Permissions.Strings(),
+	}
+	if a, ok := c.Action.(*UploadChunk); ok {
+		body.Bytes = int64(len(a.Data))
+		if err := e.stageJob(id, a.Data); err != nil {
+			return sessions.ID{}, fileError(err)
+		}
+		c.took()
+	}
+	raw, err := marshal(body)
+	if err != nil {
+		return sessions.ID{}, fmt.Errorf("encode %s: %w", kindJobQueued, err)
+	}
+	var queued job
+	err = e.core.decide(c.origin(), func(s *State) ([]sessions.Fact, error) {
+		if s.jobs.live() >= maxQueued {
+			return nil, Errorf(CodeRateLimit, "%d actions are queued already", maxQueued)
+		}
+		queued.Seq = s.next
+		return []sessions.Fact{{Kind: kindJobQueued, Body: raw}}, nil
+	})
+	if err != nil {
+		if body.Bytes > 0 && !errors.Is(err, ErrFailed) {
+			err = errors.Join(err, e.cfg.Root.DropStaged(id.String()))
+		}
+		return sessions.ID{}, err
+	}
+	e.stats.jobs.Add(1)
+	queued = job{
+		ID: id, Seq: queued.Seq, Action: name, Key: body.Key, Params: params, Bytes: body.Bytes,
+		Main: body.Main, Permissions: body.Permissions, Owner: c.Caller.Subject, State: jobQueued,
+	}
+	e.queue.push(queued)
+	return id, nil
+}
+
+// stageJob keeps the bytes of a queued chunk, durably, under the job's ID.
+func (e *Engine) stageJob(id sessions.ID, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	f, err := e.cfg.Root.CreateStaged(id.String(), int64(len(data)))
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, e.cfg.Root.DropStaged(id.String()))
+	}
+	return nil
+}
+
+// start takes up the jobs that the journal says have not ended, in arrival
+// order.
+func (q *queue) start(ctx context.Context, workers *errgroup.Group) error {
+	q.ctx, q.workers = ctx, workers
+	var left []job
+	if err := q.engine.core.view(func(s *State) { left = s.jobs.liveJobs() }); err != nil {
+		return err
+	}
+	for _, j := range left {
+		q.engine.stats.jobs.Add(1)
+		if most := q.engine.cfg.Limits.MaxVoidClaims; most > 0 && j.Void >= most {
+			message := fmt.Sprintf("given up after %d attempts ended in a crash", j.Void)
+			q.engine.cfg.Logger.Error().Stringer("job", j.ID).Str("action", j.Action).Msg(message)
+			if err := q.finish(&j, kindJobPoisoned, jobEndedBody{Job: j.ID, Code: CodeUnexpected, Message: message}); err != nil {
+				return err
+			}
+			continue
+		}
+		q.push(j)
+	}
+	return nil
+}
+
+// push appends a job to its key. The caller holds a share of busy, or is the
+// start: either way the workers are not being waited for yet.
+func (q *queue) push(j job) {
+	key := j.Key
+	if key == "" {
+		key = "job:" + j.ID.String()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	jobs, running := q.waiting[key]
+	q.waiting[key] = append(jobs, j)
+	if !running {
+		q.workers.Go(func() error { return q.drain(key) })
+	}
+}
+
+// drain runs the jobs of a key one after the other until there is none.
+func (q *queue) drain(key string) error {
+	for {
+		q.mu.Lock()
+		jobs := q.waiting[key]
+		if len(jobs) == 0 {
+			delete(q.waiting, key)
+			q.mu.Unlock()
+			return nil
+		}
+		j := jobs[0]
+		q.mu.Unlock()
+		if !q.pause(backoff(j.Void)) {
+			return nil // stopping: it stays queued in the journal
+		}
+		select {
+		case q.slots <- struct{}{}:
+		case <-q.ctx.Done():
+			return nil
+		}
+		err := q.run(&j)
+		<-q.slots
+		if err != nil {
+			return err
+		}
+		q.mu.Lock()
+		q.waiting[key] = q.waiting[key][1:]
+		q.mu.Unlock()
+	}
+}
+
+// pause waits out a back-off; false means that the daemon is stopping.
+func (q *queue) pause(d time.Duration) bool {
+	if d == 0 {
+		return q.ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-q.ctx.Done():
+		return false
+	}
+}
+
+// run claims a job, runs it and records how it ended. Only a journal that
+// cannot be written is an error.
+func (q *queue) run(j *job) error {
+	e := q.engine
+	claim, err := marshal(jobClaimedBody{
+		Job: j.ID, Attempt: j.Void + 1, Boot: e.boot, BackoffMS: backoff(j.Void).Milliseconds(),
+	})
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", kindJobClaimed, err)
+	}
+	from := origin{j.Owner, "job", j.ID.String()}
+	if err := e.fact(from, kindJobClaimed, claim); err != nil {
+		return err
+	}
+	result, err := q.perform(j)
+	end := jobEndedBody{Job: j.ID}
+	switch {
+	case errors.Is(err, ErrFailed):
+		return err
+	case err != nil && errors.Is(err, context.Canceled) && q.ctx.Err() != nil:
+		raw, err := marshal(end)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", kindJobReleased, err)
+		}
+		return e.fact(from, kindJobReleased, raw)
+	case err != nil:
+		refusal := asError(err)
+		if refusal.Code == CodeUnexpected {
+			e.cfg.Logger.Error().Err(err).Stringer("job", j.ID).Str("action", j.Action).Msg("job failed")
+		}
+		end.Code, end.Message = refusal.Code, clip(refusal.Detail)
+		return q.finish(j, kindJobFailed, end)
+	}
+	end.Code = CodeOK
+	if end.Result, err = marshal(result); err != nil {
+		return fmt.Errorf("encode result of %s: %w", j.Action, err)
+	}
+	if len(end.Result) > maxJobResult {
+		end.Result, end.Message = nil, fmt.Sprintf("a result of %d bytes is too long to be kept", len(end.Result))
+	}
+	return q.finish(j, kindJobDone, end)
+}
+
+// finish records the end and then lets go of what was staged for the job.
+func (q *queue) finish(j *job, kind string, end jobEndedBody) error {
+	raw, err := marshal(end)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", kind, err)
+	}
+	if err := q.engine.fact(origin{j.Owner, "job", j.ID.String()}, kind, raw); err != nil {
+		return err
+	}
+	q.engine.stats.jobs.Add(-1)
+	if j.Bytes > 0 {
+		if err := q.engine.cfg.Root.DropStaged(j.ID.String()); err != nil {
+			// The next start removes it: the journal knows the job has ended.
+			q.engine.cfg.Logger.Warn().Err(err).Stringer("job", j.ID).Msg("remove staged bytes")
+		}
+	}
+	return nil
+}
+
+// perform runs the action as its caller was when it was accepted.
+func (q *queue) perform(j *job) (Result, error) {
+	e := q.engine
+	action, err := decodeAction(j.Action, j.Params)
+	if err != nil {
+		return nil, err
+	}
+	permissions, err := acl.ParsePermissions(j.Permissions)
+	if err != nil {
+		return nil, fmt.Errorf("permissions of job %s: %w", j.ID, err)
+	}
+	if a, ok := action.(*UploadChunk); ok && j.Bytes > 0 {
+		if a.Data, err = e.stagedJob(j); err != nil {
+			return nil, err
+		}
+	}
+	call := Call{
+		Caller: Caller{Subject: j.Owner, Main: j.Main, Permissions: permissions, Via: "job"},
+		Action: action, Ref: j.ID.String(),
+	}
+	result, err := e.run(q.ctx, &call, j.ID)
+	if j.Void > 0 && CodeOf(err) == CodeNoTransfer {
+		return e.doneBefore(action, err)
+	}
+	return result, err
+}
+
+func (e *Engine) stagedJob(j *job) ([]byte, error) {
+	f, err := e.cfg.Root.OpenStaged(j.ID.String())
+	if err != nil {
+		return nil, Errorf(CodeFile, "the staged bytes are gone")
+	}
+	defer f.Close() // it was only read
+	data := make([]byte, j.Bytes)
+	if _, err := f.ReadAt(data, 0); err != nil {
+		return nil, fileError(err)
+	}
+	return data, nil
+}
+
+// doneBefore answers for a job whose session is gone when it runs again
+// after a crash: its first run may be what ended it.
+func (e *Engine) doneBefore(a Action, refusal error) (Result, error) {
+	if _, ok := a.(*DownloadClose); ok {
+		return Empty{}, nil
+	}
+	id, ok := uploadOf(a)
+	if !ok {
+		return nil, refusal
+	}
+	var past sessions.Upload
+	if err := e.core.view(func(s *State) { past, ok = s.sessions.Upload(id) }); err != nil {
+		return nil, err
+	}
+	_, chunk := a.(*UploadChunk)
+	_, cancel := a.(*UploadCancel)
+	switch {
+	case ok && chunk && past.State == sessions.Placed:
+		return &ChunkStored{Done: true, Received: past.Size}, nil
+	case ok && chunk && past.State == sessions.Rejected:
+		return nil, &Error{Code(past.Code), past.Message}
+	case ok && cancel && past.State == sessions.Cancelled:
+		return Empty{}, nil
+	}
+	return nil, refusal
+}
+
+// fact commits one fact that needs no deciding.
+func (e *Engine) fact(from origin, kind string, body []byte) error {
+	facts := []sessions.Fact{{Kind: kind, Body: body}}
+	return e.core.decide(from, func(*State) ([]sessions.Fact, error) { return facts, nil })
+}
+
+func (e *Engine) jobStatus(c *Call, a *JobOf) (Result, error) {
+	var j job
+	var ok bool
+	now := e.cfg.Now()
+	err := e.core.view(func(s *State) {
+		if known := s.jobs.byID[a.Job]; known != nil {
+			j, ok = *known, true
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !ok || !c.Caller.Main && j.Owner != c.Caller.Subject || !j.State.live() && now.Sub(j.Ended) >= jobRemember {
+		return nil, Errorf(CodeParam, "job: no job %s", a.Job)
+	}
+	st := &JobStatus{Code: j.Code, Message: j.Message}
+	switch j.State {
+	case jobQueued:
+		st.State = "queued"
+	case jobClaimed:
+		st.State = "running"
+	case jobDone:
+		st.State = "ok"
+		st.Result = Empty{}
+		if len(j.Result) > 0 {
+			if st.Result, err = decodeResult(j.Action, j.Result); err != nil {
+				return nil, err
+			}
+		}
+	default:
+		st.State = "error"
+	}
+	return e.answered(c, st)
+}

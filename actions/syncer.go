@@ -1,0 +1,172 @@
+package actions
+
+import (
+	"hash/crc32"
+	"sync"
+
+	"waybill/fsview"
+	"waybill/sessions"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// piecePool holds buffers to read files through.
+var piecePool = sync.Pool{New: func() any { return new([hashPiece]byte) }}
+
+// syncLoop makes the window durable until there is none: one sync covers
+// every chunk written since the last, one fact a connection names them, then
+// their answers leave. While it syncs, the next chunks are written.
+func (u *upload) syncLoop() {
+	defer u.engine.busy.Done()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for {
+		if len(u.window) == 0 || u.ended {
+			u.syncing = false
+			u.cond.Broadcast()
+			return
+		}
+		window, file := u.window, u.file
+		u.window = nil
+		u.mu.Unlock()
+		completes, err := u.settleWindow(window, file)
+		u.mu.Lock()
+		if err != nil {
+			u.abandon(window, err)
+			continue
+		}
+		u.trouble = CodeOK
+		for _, p := range window {
+			u.windowBytes -= p.bytes
+			for _, r := range p.ranges {
+				u.stored.Add(r)
+			}
+		}
+		received := u.stored.Len()
+		u.cond.Broadcast()
+		// A chunk may have declared stored bytes missing since the fact that
+		// completed the set was committed; then a later window completes it.
+		completes = completes && u.stored.Contains(sessions.Range{0, u.size})
+		answers := window
+		if completes {
+			// The chunk that arrived last is answered by what becomes of the
+			// file.
+			answers = window[:len(window)-1]
+		} else {
+			u.hashAhead()
+		}
+		for _, p := range answers {
+			p.answer <- chunkAnswer{stored: ChunkStored{Received: received}}
+		}
+		if completes {
+			last := window[len(window)-1]
+			err := u.complete(last.from)
+			last.answer <- chunkAnswer{stored: ChunkStored{Done: true, Received: u.size}, err: err}
+		}
+	}
+}
+
+// abandon gives up everything that is not durable after a failed sync: the
+// kernel may have dropped any of it and would not tell twice, so bytes
+// written while the sync ran are not to be trusted either.
+func (u *upload) abandon(window []*pendingChunk, err error) {
+	window = append(window, u.window...)
+	u.window = nil
+	u.windowBytes = 0
+	u.written = u.stored.Clone()
+	if u.file != nil {
+		// The handle is spent; the next chunk opens another.
+		if cerr := u.file.Close(); cerr != nil {
+			u.engine.cfg.Logger.Warn().Err(cerr).Stringer("session", u.id).Msg("close staged file")
+		}
+		u.file = nil
+	}
+	for _, p := range window {
+		p.answer <- chunkAnswer{err: err}
+	}
+	u.cond.Broadcast()
+}
+
+// settleWindow syncs the file and commits the facts of a window, without
+// holding mu. Whether the window completes the file is decided in the core.
+func (u *upload) settleWindow(window []*pendingChunk, file *fsview.Staged) (completes bool, err error) {
+	if err := file.Sync(); err != nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return false, u.failed("sync", err)
+	}
+	// All checksums come first: once a fact is committed, nothing but the
+	// journal may fail any more.
+	var facts []storedBy
+	for len(window) > 0 {
+		n := 1
+		for n < len(window) && sameConnection(window[n].from, window[0].from) {
+			n++
+		}
+		if facts, err = storedFacts(facts, u.id, window[:n], file); err != nil {
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			return false, u.failed("read back", err)
+		}
+		window = window[n:]
+	}
+	for _, f := range facts {
+		err := u.engine.core.decide(f.from, func(s *State) ([]sessions.Fact, error) {
+			fact, done, err := s.sessions.Store(&f.body)
+			completes = completes || done
+			return []sessions.Fact{fact}, err
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	return completes, nil
+}
+
+func sameConnection(a, b origin) bool { return a.actor == b.actor && a.via == b.via }
+
+// storedBy is a fact about bytes and whom it answers.
+type storedBy struct {
+	from origin
+	body sessions.Stored
+}
+
+// storedFacts appends what to record of chunks of one connection that are
+// durable: one fact, but for the bound on its ranges.
+func storedFacts(facts []storedBy, id sessions.ID, chunks []*pendingChunk, file *fsview.Staged) ([]storedBy, error) {
+	var set sessions.Set
+	for _, p := range chunks {
+		for _, r := range p.ranges {
+			set.Add(r)
+		}
+	}
+	from, calls := chunks[len(chunks)-1].from, int64(len(chunks))
+	for ranges := set.Ranges(); len(ranges) > 0; {
+		n := min(len(ranges), sessions.MaxFactRanges)
+		crc, err := checksum(file, ranges[:n])
+		if err != nil {
+			return nil, err
+		}
+		facts = append(facts, storedBy{from, sessions.Stored{Session: id, Ranges: ranges[:n], CRC32C: crc, Calls: calls}})
+		ranges, calls = ranges[n:], 0
+	}
+	return facts, nil
+}
+
+// checksum is the CRC-32C of ranges of a file, ascending.
+func checksum(f *fsview.Staged, ranges []sessions.Range) (uint32, error) {
+	buf := piecePool.Get().(*[hashPiece]byte)
+	defer piecePool.Put(buf)
+	var crc uint32
+	for _, r := range ranges {
+		for at := r[0]; at < r[1]; {
+			n := min(r[1]-at, hashPiece)
+			if _, err := f.ReadAt(buf[:n], at); err != nil {
+				return 0, err
+			}
+			crc = crc32.Update(crc, castagnoli, buf[:n])
+			at += n
+		}
+	}
+	return crc, nil
+}

@@ -1,0 +1,365 @@
+package actions
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"waybill/fsview"
+	"waybill/sessions"
+)
+
+// upload is the live side of one upload session: the staged file, what is
+// written but not yet durable, and the idle clock. What is durable is in the
+// journal; an upload can be rebuilt from it at any moment.
+type upload struct {
+	engine *Engine
+	id     sessions.ID
+	owner  string
+	name   fsview.Name
+	size   int64
+	sha1   string
+	idle   time.Duration
+
+	// target is guarded by Engine.mu.
+	target fsview.Target
+
+	// mu guards the rest. It is held while bytes are written, so that chunks
+	// take effect one after the other, but never while a file is synced.
+	mu   sync.Mutex
+	cond *sync.Cond // broadcast whenever the window, full, placing or ended changes
+	clock
+	file *fsview.Staged
+	// stored is durable and committed; written is stored and what is on its
+	// way there.
+	stored, written sessions.Set
+	// window are the chunks written since the last sync began, windowBytes
+	// the size of all that is not durable yet.
+	window      []*pendingChunk
+	windowBytes int64
+	syncing     bool
+	// barrier counts those who wait for the window to drain.
+	barrier int
+	// full: every byte is durable, none is taken any more. ended: gone.
+	full, ended bool
+	// placing is true while somebody verifies, seals or places.
+	placing   bool
+	nextPlace time.Time
+	// digest is set once the upload is sealed.
+	digest string
+	// trouble is the code of the last failed write, sync or placing, CodeOK
+	// once one succeeds.
+	trouble Code
+	// pad is what PROTOCOL.md §4 asks of senders with odd chunks.
+	pad padding
+
+	prefix prefixHash
+}
+
+// clock measures idleness: it restarts with every request, refused ones too,
+// and stands still while any is pending.
+type clock struct {
+	pending int
+	last    time.Time
+}
+
+func (c *clock) begin(now time.Time) { c.pending++; c.last = now }
+func (c *clock) end(now time.Time)   { c.pending--; c.last = now }
+
+// left is what remains of idle at now.
+func (c *clock) left(idle time.Duration, now time.Time) time.Duration {
+	if c.pending > 0 {
+		return idle
+	}
+	return max(0, idle-now.Sub(c.last))
+}
+
+func (e *Engine) newUpload(s *sessions.Upload, name fsview.Name) *upload {
+	u := &upload{
+		engine: e, id: s.ID, owner: s.Owner, name: name, size: s.Size, sha1: s.SHA1, idle: s.Idle,
+		stored: s.Stored.Clone(), written: s.Stored.Clone(),
+		full: s.Complete(), digest: s.Digest, trouble: CodeOK,
+	}
+	u.cond = sync.NewCond(&u.mu)
+	u.last = e.cfg.Now()
+	return u
+}
+
+func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, error) {
+	again := !id.IsZero()
+	if !again {
+		id = sessions.NewID()
+	}
+	path := a.Path
+	if !a.HasPath {
+		path = "uploads/" + id.String()
+	}
+	name, err := fsview.ParseTarget(path)
+	if errors.Is(err, fsview.ErrBadName) {
+		return nil, Errorf(CodeParam, "path: %v", err)
+	}
+	if err != nil {
+		return nil, fileError(err)
+	}
+	if a.Size > e.cfg.Limits.MaxFileSize {
+		return nil, Errorf(CodeTooBig, "size %d, at most %d", a.Size, e.cfg.Limits.MaxFileSize)
+	}
+	if again && e.exists(id) {
+		// The job that asks opened it before a crash.
+		return &UploadOpened{ID: id}, nil
+	}
+	target, err := e.cfg.Root.Resolve(name)
+	if err != nil {
+		return nil, fileError(err)
+	}
+	if !e.claim(id, target, name) {
+		return nil, Errorf(CodeConflict, "%s", name)
+	}
+	file, err := e.cfg.Root.CreateStaged(id.String(), a.Size)
+	if err != nil {
+		e.disclaim(id, target, name)
+		return nil, fileError(err)
+	}
+	s := sessions.Upload{ID: id, Owner: c.Caller.Subject, Path: name.String(), Size: a.Size, SHA1: a.SHA1, Idle: a.Timeout}
+	u := e.newUpload(&s, name)
+	u.file, u.target = file, target
+	// It must be found before its opening can be known to anybody.
+	e.mu.Lock()
+	e.uploads[id] = u
+	e.mu.Unlock()
+	err = e.core.decide(c.origin(), func(st *State) ([]sessions.Fact, error) {
+		f, err := st.sessions.OpenUpload(sessions.NewUpload{ID: id, Path: s.Path, Size: s.Size, SHA1: s.SHA1, Idle: s.Idle})
+		return []sessions.Fact{f}, err
+	})
+	if err != nil {
+		u.mu.Lock()
+		u.ended = true
+		u.mu.Unlock()
+		e.forget(u)
+		return nil, errors.Join(err, file.Close())
+	}
+	e.stats.uploads.Add(1)
+	return &UploadOpened{ID: id}, nil
+}
+
+// exists reports whether the journal knows the session, live or ended.
+func (e *Engine) exists(id sessions.ID) (known bool) {
+	err := e.core.view(func(s *State) {
+		_, up := s.sessions.Upload(id)
+		_, down := s.sessions.Download(id)
+		known = up || down
+	})
+	return known && err == nil
+}
+
+// claim takes a target for an upload, unless a live one has it.
+func (e *Engine) claim(id sessions.ID, t fsview.Target, name fsview.Name) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, byTarget := e.targets[t]
+	_, byPath := e.paths[name.String()]
+	if byTarget || byPath {
+		return false
+	}
+	e.targets[t], e.paths[name.String()] = id, id
+	return true
+}
+
+func (e *Engine) disclaim(id sessions.ID, t fsview.Target, name fsview.Name) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.targets[t] == id {
+		delete(e.targets, t)
+	}
+	if e.paths[name.String()] == id {
+		delete(e.paths, name.String())
+	}
+}
+
+// forget takes an upload that has ended out of the live side.
+func (e *Engine) forget(u *upload) {
+	e.mu.Lock()
+	delete(e.uploads, u.id)
+	t := u.target
+	e.mu.Unlock()
+	e.disclaim(u.id, t, u.name)
+}
+
+// liveUpload returns the live upload id and starts a request on it; the
+// caller ends it with leave. MFP asks for no more than knowing the id.
+func (e *Engine) liveUpload(id sessions.ID) (*upload, error) {
+	e.mu.Lock()
+	u := e.uploads[id]
+	e.mu.Unlock()
+	if u == nil {
+		return nil, Errorf(CodeNoTransfer, "no upload %s", id)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended {
+		return nil, Errorf(CodeNoTransfer, "no upload %s", id)
+	}
+	u.begin(e.cfg.Now())
+	return u, nil
+}
+
+func (u *upload) leave() {
+	u.mu.Lock()
+	u.end(u.engine.cfg.Now())
+	u.mu.Unlock()
+}
+
+// settle waits, with mu held, until nothing of the upload is on its way, and
+// keeps further chunks waiting meanwhile, or a busy sender could put it off
+// for ever.
+func (u *upload) settle() {
+	u.barrier++
+	for u.syncing || u.placing {
+		u.cond.Wait()
+	}
+	u.barrier--
+	u.cond.Broadcast()
+}
+
+func (e *Engine) cancelUpload(c *Call, a *UploadCancel) (Result, error) {
+	u, err := e.liveUpload(a.Session)
+	if err != nil {
+		return nil, err
+	}
+	defer u.leave()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.settle()
+	if u.ended {
+		return nil, Errorf(CodeNoTransfer, "no upload %s", a.Session)
+	}
+	if u.full {
+		return nil, Errorf(CodeInUse, "the file is complete and being put in place")
+	}
+	err = e.core.decide(c.origin(), func(s *State) ([]sessions.Fact, error) {
+		f, err := s.sessions.Cancel(u.id)
+		return []sessions.Fact{f}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	u.finishLocked(true)
+	return Empty{}, nil
+}
+
+// finishLocked ends the live side after the fact that ended the session is
+// durable; drop tells whether staged bytes are to go.
+func (u *upload) finishLocked(drop bool) {
+	e := u.engine
+	u.ended = true
+	if u.file != nil {
+		if err := u.file.Close(); err != nil {
+			e.cfg.Logger.Warn().Err(err).Stringer("session", u.id).Msg("close staged file")
+		}
+		u.file = nil
+	}
+	u.prefix.reset()
+	e.forget(u)
+	e.stats.uploads.Add(-1)
+	u.cond.Broadcast()
+	if !drop {
+		return
+	}
+	// The journal knows that the session has ended: what cannot be removed
+	// now is removed by the next start.
+	if err := e.cfg.Root.DropStaged(u.id.String()); err != nil {
+		e.cfg.Logger.Warn().Err(err).Stringer("session", u.id).Msg("remove staged bytes")
+	}
+}
+
+func (e *Engine) uploadStatus(c *Call, a *UploadStatusOf) (Result, error) {
+	u, err := e.liveUpload(a.Session)
+	if err == nil {
+		defer u.leave()
+		u.mu.Lock()
+		st := u.statusLocked()
+		ended := u.ended
+		u.mu.Unlock()
+		if !ended {
+			return e.answered(c, &st)
+		}
+	}
+	var past sessions.Upload
+	var known bool
+	now := e.cfg.Now()
+	if err := e.core.view(func(s *State) { past, known = s.sessions.Upload(a.Session) }); err != nil {
+		return nil, err
+	}
+	if !known || past.State.Live() || now.Sub(past.Ended) >= sessions.Remember {
+		return nil, Errorf(CodeNoTransfer, "no upload %s", a.Session)
+	}
+	return e.answered(c, endedStatus(&past))
+}
+
+func (u *upload) statusLocked() UploadStatus {
+	st := UploadStatus{
+		ID: u.id, State: "open", Path: u.name.String(), Size: u.size, Received: u.stored.Len(),
+		ExpiresMS: u.left(u.idle, u.engine.cfg.Now()).Milliseconds(), SHA1: u.digest, Code: u.trouble,
+	}
+	st.Missing, st.More = missing(u.stored, u.size)
+	return st
+}
+
+func missing(stored sessions.Set, size int64) ([][2]int64, bool) {
+	gaps, more := stored.Missing(sessions.Range{0, size}, maxMissing)
+	out := make([][2]int64, len(gaps))
+	for i, g := range gaps {
+		out[i] = g
+	}
+	return out, more
+}
+
+func endedStatus(s *sessions.Upload) *UploadStatus {
+	st := &UploadStatus{
+		ID: s.ID, State: s.State.String(), Path: s.Path, Size: s.Size, Received: s.Stored.Len(), SHA1: s.Digest, Code: CodeOK,
+	}
+	st.Missing, st.More = missing(s.Stored, s.Size)
+	switch s.State {
+	case sessions.Rejected:
+		st.Code = Code(s.Code)
+	case sessions.Cancelled, sessions.Expired:
+		st.Code = CodeNoTransfer
+	}
+	return st
+}
+
+func (e *Engine) transferList(c *Call) (Result, error) {
+	var ups []sessions.Upload
+	var downs []sessions.Download
+	err := e.core.view(func(s *State) { ups, downs = s.sessions.Uploads(), s.sessions.Downloads() })
+	if err != nil {
+		return nil, err
+	}
+	out := &Transfers{Uploads: []UploadStatus{}, Downloads: []DownloadStatus{}}
+	for i := range ups {
+		if !c.Caller.Main && ups[i].Owner != c.Caller.Subject {
+			continue
+		}
+		e.mu.Lock()
+		u := e.uploads[ups[i].ID]
+		e.mu.Unlock()
+		if u == nil {
+			continue // it has ended since
+		}
+		u.mu.Lock()
+		st, ended := u.statusLocked(), u.ended
+		u.mu.Unlock()
+		if !ended {
+			out.Uploads = append(out.Uploads, st)
+		}
+	}
+	for i := range downs {
+		if !c.Caller.Main && downs[i].Owner != c.Caller.Subject {
+			continue
+		}
+		if st, ok := e.downloadStatus(&downs[i]); ok {
+			out.Downloads = append(out.Downloads, st)
+		}
+	}
+	return e.answered(c, out)
+}

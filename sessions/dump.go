@@ -1,0 +1,82 @@
+package sessions
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+type uploadDump struct {
+	ID      ID      `json:"session"`
+	State   string  `json:"state"`
+	Owner   string  `json:"owner"`
+	Path    string  `json:"path"`
+	Size    int64   `json:"size"`
+	SHA1    string  `json:"sha1,omitempty"`
+	IdleMS  int64   `json:"idle_ms,omitempty"`
+	Until   string  `json:"until,omitempty"`
+	Stored  []Range `json:"stored"`
+	Last    []Range `json:"last,omitempty"`
+	LastCRC uint32  `json:"last_crc,omitempty"`
+	Digest  string  `json:"digest,omitempty"`
+	Code    string  `json:"code,omitempty"`
+	Message string  `json:"message,omitempty"`
+	Opened  string  `json:"opened"`
+	Ended   string  `json:"ended,omitempty"`
+}
+
+type downloadDump struct {
+	ID       ID       `json:"session"`
+	Owner    string   `json:"owner"`
+	Path     string   `json:"path"`
+	Identity Identity `json:"identity"`
+	SHA1     string   `json:"sha1"`
+	IdleMS   int64    `json:"idle_ms"`
+	Read     int64    `json:"read"`
+	Opened   string   `json:"opened"`
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// MarshalJSON renders the table in one canonical form: live uploads, ended
+// ones and downloads, each by time opened and then ID.
+func (t *Table) MarshalJSON() ([]byte, error) {
+	up := func(m map[ID]*Upload) []uploadDump {
+		all := make([]*Upload, 0, len(m))
+		for _, u := range m {
+			all = append(all, u)
+		}
+		slices.SortFunc(all, func(a, b *Upload) int { return oldestFirst(a.Opened, b.Opened, a.ID, b.ID) })
+		out := make([]uploadDump, len(all))
+		for i, u := range all {
+			out[i] = uploadDump{
+				ID: u.ID, State: u.State.String(), Owner: u.Owner, Path: u.Path, Size: u.Size, SHA1: u.SHA1,
+				IdleMS: u.Idle.Milliseconds(), Until: stamp(u.Until), Stored: append([]Range{}, u.Stored.ranges...),
+				Last: u.Last, LastCRC: u.LastCRC, Digest: u.Digest, Code: u.Code, Message: u.Message,
+				Opened: stamp(u.Opened), Ended: stamp(u.Ended),
+			}
+		}
+		return out
+	}
+	out := struct {
+		Uploads   []uploadDump   `json:"uploads"`
+		Ended     []uploadDump   `json:"ended_uploads"`
+		Downloads []downloadDump `json:"downloads"`
+	}{up(t.uploads), up(t.ended), make([]downloadDump, 0, len(t.downloads))}
+	for _, d := range t.downloads {
+		out.Downloads = append(out.Downloads, downloadDump{
+			ID: d.ID, Owner: d.Owner, Path: d.Path, Identity: d.Identity, SHA1: d.SHA1,
+			IdleMS: d.Idle.Milliseconds(), Read: d.Read, Opened: stamp(d.Opened),
+		})
+	}
+	slices.SortFunc(out.Downloads, func(a, b downloadDump) int {
+		return cmp.Or(cmp.Compare(a.Opened, b.Opened), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return json.Marshal(out)
+}

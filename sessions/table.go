@@ -1,0 +1,347 @@
+// Package sessions holds what is known about uploads and downloads: which
+// bytes of each are durable, what may follow, and how each ended. All of it
+// is a fold of the journal.
+//
+// It does no I/O and reads no clock: methods that decide return the fact to
+// record or the reason against it, and change nothing; Apply, and nothing
+// else, changes a Table, with the same code in life, replay and time travel.
+// Idle clocks, file handles and running work are not state and live in
+// package actions.
+package sessions
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"waybill/journal"
+)
+
+// Why a decision is refused.
+var (
+	// ErrUnknown: no live session has this ID.
+	ErrUnknown = errors.New("no such session")
+	// ErrExists: the ID is taken.
+	ErrExists = errors.New("session exists")
+	// ErrState: the session is live, but what is asked does not fit its state.
+	ErrState = errors.New("not possible in the session's state")
+	// ErrRange: bytes outside the file, or more ranges than a fact may hold.
+	ErrRange = errors.New("range outside the file")
+	// ErrGaps: more than MaxGaps ranges would be missing.
+	ErrGaps = errors.New("too many gaps")
+)
+
+// State of an upload.
+type State uint8
+
+// An upload is open, then sealed (complete and verified, not yet under its
+// name), then ends in one of the other states.
+const (
+	Open State = iota
+	Sealed
+	Placed
+	Rejected
+	Cancelled
+	Expired
+)
+
+var stateNames = [...]string{"open", "sealed", "placed", "rejected", "cancelled", "expired"}
+
+func (s State) String() string { return stateNames[s] }
+
+// Live reports whether an upload in state s has yet to end.
+func (s State) Live() bool { return s <= Sealed }
+
+// Upload is what is known of one upload.
+type Upload struct {
+	ID ID
+	// Owner is the subject that opened it.
+	Owner string
+	// Path is the target, relative to the served root.
+	Path string
+	// Size in bytes, -1 while it is not known (deferred length).
+	Size int64
+	// SHA1 is the digest asked for, lower-case hex, or "".
+	SHA1 string
+	// Idle is the longest pause between requests; 0 if Until rules.
+	Idle time.Duration
+	// Until is when the session ends by the wall clock; zero if Idle rules.
+	Until time.Time
+	State State
+	// Stored are the bytes that are durable.
+	Stored Set
+	// Last are the ranges of the last upload.stored and LastCRC their CRC-32C:
+	// what a start checks against the staged file.
+	Last    []Range
+	LastCRC uint32
+	// Digest is the hex digest of the whole content, set by sealing.
+	Digest string
+	// Code and Message tell why an upload was rejected.
+	Code, Message string
+	Opened, Ended time.Time
+}
+
+// Complete reports whether every byte is stored.
+func (u *Upload) Complete() bool {
+	return u.Size >= 0 && u.Stored.Contains(Range{0, u.Size}) && u.Stored.End() <= u.Size
+}
+
+func (u *Upload) clone() Upload {
+	c := *u
+	c.Stored, c.Last = u.Stored.Clone(), slices.Clone(u.Last)
+	return c
+}
+
+// Download is what is known of one live download; an ended one is forgotten.
+type Download struct {
+	ID       ID
+	Owner    string
+	Path     string
+	Identity Identity
+	// SHA1 of the file when the download was opened, lower-case hex.
+	SHA1   string
+	Idle   time.Duration
+	Read   int64
+	Opened time.Time
+}
+
+// Table holds all live sessions and the uploads that ended within Remember.
+// It is owned by one goroutine.
+type Table struct {
+	uploads   map[ID]*Upload
+	ended     map[ID]*Upload
+	downloads map[ID]*Download
+	// queue lists the ended uploads, oldest first.
+	queue []ID
+	// scratch is reused by Apply.
+	scratch Stored
+}
+
+// NewTable returns an empty table.
+func NewTable() *Table {
+	return &Table{
+		uploads:   make(map[ID]*Upload),
+		ended:     make(map[ID]*Upload),
+		downloads: make(map[ID]*Download),
+	}
+}
+
+// Upload returns a copy of an upload, live or remembered.
+func (t *Table) Upload(id ID) (Upload, bool) {
+	if u, ok := t.uploads[id]; ok {
+		return u.clone(), true
+	}
+	if u, ok := t.ended[id]; ok {
+		return u.clone(), true
+	}
+	return Upload{}, false
+}
+
+// Download returns a copy of a live download.
+func (t *Table) Download(id ID) (Download, bool) {
+	d, ok := t.downloads[id]
+	if !ok {
+		return Download{}, false
+	}
+	return *d, true
+}
+
+// Live returns the number of live uploads and downloads.
+func (t *Table) Live() (uploads, downloads int) { return len(t.uploads), len(t.downloads) }
+
+// Uploads returns copies of the live uploads, oldest first.
+func (t *Table) Uploads() []Upload {
+	out := make([]Upload, 0, len(t.uploads))
+	for _, u := range t.uploads {
+		out = append(out, u.clone())
+	}
+	slices.SortFunc(out, func(a, b Upload) int { return oldestFirst(a.Opened, b.Opened, a.ID, b.ID) })
+	return out
+}
+
+// Downloads returns copies of the live downloads, oldest first.
+func (t *Table) Downloads() []Download {
+	out := make([]Download, 0, len(t.downloads))
+	for _, d := range t.downloads {
+		out = append(out, *d)
+	}
+	slices.SortFunc(out, func(a, b Download) int { return oldestFirst(a.Opened, b.Opened, a.ID, b.ID) })
+	return out
+}
+
+func oldestFirst(at, bt time.Time, a, b ID) int {
+	if c := at.Compare(bt); c != 0 {
+		return c
+	}
+	return slices.Compare(a[:], b[:])
+}
+
+// Advance forgets the uploads that had ended Remember before at. The fold
+// calls it for every record, so that state depends on the journal alone.
+func (t *Table) Advance(at time.Time) {
+	for len(t.queue) > 0 {
+		u := t.ended[t.queue[0]]
+		if at.Sub(u.Ended) < Remember && len(t.queue) <= MaxRemembered {
+			return
+		}
+		delete(t.ended, u.ID)
+		t.queue = t.queue[1:]
+	}
+}
+
+// Apply folds one fact into the table. The kinds it does not know, and facts
+// about sessions that are not live, are errors: no journal of ours has them.
+func (t *Table) Apply(e *journal.Entry) error {
+	switch e.Kind {
+	case KindUploadStored, KindUploadUnstored, KindDownloadRead:
+		return t.applyRanges(e)
+	case KindUploadOpened:
+		return t.applyUploadOpened(e)
+	case KindDownloadOpened:
+		return t.applyDownloadOpened(e)
+	case KindDownloadClosed, KindDownloadExpired:
+		var b sessionOnly
+		if err := json.Unmarshal(e.Body, &b); err != nil {
+			return factError(e, err)
+		}
+		if _, ok := t.downloads[b.Session]; !ok {
+			return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrUnknown)
+		}
+		delete(t.downloads, b.Session)
+		return nil
+	}
+	return t.applyUpload(e)
+}
+
+func (t *Table) applyRanges(e *journal.Entry) error {
+	b := &t.scratch
+	if err := scanStored(e.Body, e.Kind == KindUploadStored, b); err != nil {
+		return factError(e, err)
+	}
+	if e.Kind == KindDownloadRead {
+		d, ok := t.downloads[b.Session]
+		if !ok {
+			return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrUnknown)
+		}
+		for _, r := range b.Ranges {
+			d.Read += r.Len()
+		}
+		return nil
+	}
+	u, ok := t.uploads[b.Session]
+	if !ok {
+		return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrUnknown)
+	}
+	if e.Kind == KindUploadUnstored {
+		for _, r := range b.Ranges {
+			u.Stored.Remove(r)
+		}
+		// What the last fact vouched for is no longer what it was.
+		u.Last, u.LastCRC = u.Last[:0], 0
+		return nil
+	}
+	for _, r := range b.Ranges {
+		u.Stored.Add(r)
+	}
+	u.Last, u.LastCRC = append(u.Last[:0], b.Ranges...), b.CRC32C
+	return nil
+}
+
+func (t *Table) applyUploadOpened(e *journal.Entry) error {
+	var b uploadOpened
+	if err := json.Unmarshal(e.Body, &b); err != nil {
+		return factError(e, err)
+	}
+	if t.taken(b.Session) {
+		return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrExists)
+	}
+	u := &Upload{
+		ID: b.Session, Owner: string(e.Actor), Path: b.Path, Size: -1, SHA1: b.SHA1,
+		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At,
+	}
+	if b.Size != nil {
+		u.Size = *b.Size
+	}
+	if b.Until != nil {
+		u.Until = *b.Until
+	}
+	t.uploads[u.ID] = u
+	return nil
+}
+
+func (t *Table) applyDownloadOpened(e *journal.Entry) error {
+	var b downloadOpened
+	if err := json.Unmarshal(e.Body, &b); err != nil {
+		return factError(e, err)
+	}
+	if t.taken(b.Session) {
+		return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrExists)
+	}
+	t.downloads[b.Session] = &Download{
+		ID: b.Session, Owner: string(e.Actor), Path: b.Path, Identity: b.Identity, SHA1: b.SHA1,
+		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At,
+	}
+	return nil
+}
+
+func (t *Table) applyUpload(e *journal.Entry) error {
+	var b struct {
+		Session       ID
+		Size          int64
+		Digest        string
+		Code, Message string
+	}
+	if err := json.Unmarshal(e.Body, &b); err != nil {
+		return factError(e, err)
+	}
+	u, ok := t.uploads[b.Session]
+	if !ok {
+		return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrUnknown)
+	}
+	switch e.Kind {
+	case KindUploadSized:
+		u.Size = b.Size
+	case KindUploadTruncated:
+		u.Stored.Remove(Range{b.Size, max(b.Size, u.Stored.End())})
+		u.Last, u.LastCRC = u.Last[:0], 0
+	case KindUploadSealed:
+		u.State, u.Digest = Sealed, b.Digest
+	case KindUploadPlaced:
+		t.end(u, Placed, e.At)
+	case KindUploadRejected:
+		u.Code, u.Message = b.Code, b.Message
+		t.end(u, Rejected, e.At)
+	case KindUploadCancelled:
+		t.end(u, Cancelled, e.At)
+	case KindUploadExpired:
+		t.end(u, Expired, e.At)
+	default:
+		return fmt.Errorf("unknown kind %q", e.Kind)
+	}
+	return nil
+}
+
+func (t *Table) end(u *Upload, s State, at time.Time) {
+	u.State, u.Ended = s, at
+	u.Last, u.LastCRC = nil, 0
+	delete(t.uploads, u.ID)
+	t.ended[u.ID] = u
+	t.queue = append(t.queue, u.ID)
+}
+
+func (t *Table) taken(id ID) bool {
+	_, live := t.uploads[id]
+	_, ended := t.ended[id]
+	_, down := t.downloads[id]
+	return live || ended || down
+}
+
+// Ended calls fn with the ID of every upload that has ended and is
+// remembered.
+func (t *Table) Ended(fn func(ID)) {
+	for id := range t.ended {
+		fn(id)
+	}
+}
