@@ -21,6 +21,8 @@ type queue struct {
 	slots   chan struct{}
 	ctx     context.Context // of Run: jobs outlive the requests that queued them
 	workers *errgroup.Group
+	// backoff is how long a job waits after n void claims.
+	backoff func(n int) time.Duration
 
 	mu sync.Mutex
 	// waiting lists the jobs of each key in arrival order; a key that is
@@ -29,7 +31,7 @@ type queue struct {
 }
 
 func newQueue(e *Engine) *queue {
-	return &queue{engine: e, slots: make(chan struct{}, maxRunning), waiting: make(map[string][]job)}
+	return &queue{engine: e, backoff: backoff, slots: make(chan struct{}, maxRunning), waiting: make(map[string][]job)}
 }
 
 // Queue accepts an action to be run in the background: what can be refused at
@@ -180,7 +182,7 @@ func (q *queue) drain(key string) error {
 		}
 		j := jobs[0]
 		q.mu.Unlock()
-		if !q.pause(backoff(j.Void)) {
+		if !q.pause(q.backoff(j.Void)) {
 			return nil // stopping: it stays queued in the journal
 		}
 		select {
@@ -219,7 +221,7 @@ func (q *queue) pause(d time.Duration) bool {
 func (q *queue) run(j *job) error {
 	e := q.engine
 	claim, err := marshal(jobClaimedBody{
-		Job: j.ID, Attempt: j.Void + 1, Boot: e.boot, BackoffMS: backoff(j.Void).Milliseconds(),
+		Job: j.ID, Attempt: j.Void + 1, Boot: e.boot, BackoffMS: q.backoff(j.Void).Milliseconds(),
 	})
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", kindJobClaimed, err)

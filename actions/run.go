@@ -129,8 +129,10 @@ func (e *Engine) redo(ctx context.Context) error {
 		ups, downs = s.sessions.Uploads(), s.sessions.Downloads()
 		s.sessions.Ended(func(id sessions.ID) { fates[id.String()] = fsview.Drop })
 		for id, j := range s.jobs.byID {
+			// Bytes under the ID of a job that has none to store are those of an
+			// upload it was about to open: it will begin anew.
 			fates[id.String()] = fsview.Drop
-			if j.State.live() {
+			if j.State.live() && j.Bytes > 0 {
 				fates[id.String()] = fsview.Keep
 			}
 		}
