@@ -1,0 +1,156 @@
+package daemon
+
+import (
+	"sync"
+	"time"
+)
+
+// budget bounds the bytes of large replies over all connections, from before
+// one is made until the last of it is written.
+//
+// Peers that ask and then do not read could use it up and starve those that
+// do. Therefore a connection that has not yet shown that it reads shares a
+// part of it only, one that has and holds nothing goes first, and a peer that
+// took no byte for a while is closed once others wait.
+type budget struct {
+	total, newcomers int64
+
+	mu      sync.Mutex
+	used    int64
+	proven  int64 // the part of used that proven readers hold
+	holders map[*conn]holding
+	waiting [2][]*claim // newcomers, proven readers
+}
+
+type holding struct {
+	bytes  int64
+	proven bool
+}
+
+// claim waits for n bytes; granted is closed when it has them.
+type claim struct {
+	c       *conn
+	n       int64
+	granted chan struct{}
+}
+
+func newBudget(total, newcomers int64) *budget {
+	return &budget{total: total, newcomers: newcomers, holders: make(map[*conn]holding)}
+}
+
+// take waits for n bytes for c. It returns false, holding nothing, if c has
+// gone meanwhile.
+func (b *budget) take(c *conn, n int64) bool {
+	who := 0
+	if c.proven() {
+		who = 1
+	}
+	b.mu.Lock()
+	if len(b.waiting[who]) == 0 && b.fits(n, who) {
+		b.grant(c, n, who)
+		b.mu.Unlock()
+		return true
+	}
+	cl := &claim{c: c, n: n, granted: make(chan struct{})}
+	b.waiting[who] = append(b.waiting[who], cl)
+	b.mu.Unlock()
+	select {
+	case <-cl.granted:
+		return true
+	case <-c.gone:
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, w := range b.waiting[who] {
+		if w == cl {
+			b.waiting[who] = append(b.waiting[who][:i], b.waiting[who][i+1:]...)
+			b.serve() // it may have stood before a smaller one
+			return false
+		}
+	}
+	// It was granted in the same moment.
+	b.give(c, n)
+	b.serve()
+	return false
+}
+
+// fits: a reply larger than everything must still be made one day, so what
+// finds the budget empty always fits.
+func (b *budget) fits(n int64, who int) bool {
+	if who == 1 {
+		return b.used+n <= b.total || b.proven == 0
+	}
+	return b.used+n <= b.newcomers || b.used == 0
+}
+
+func (b *budget) grant(c *conn, n int64, who int) {
+	h := b.holders[c]
+	if h.bytes == 0 {
+		h.proven = who == 1
+	}
+	b.change(c, h, n)
+}
+
+// change adds n, which may be negative, to what c holds.
+func (b *budget) change(c *conn, h holding, n int64) {
+	h.bytes += n
+	b.used += n
+	if h.proven {
+		b.proven += n
+	}
+	if h.bytes == 0 {
+		delete(b.holders, c)
+	} else {
+		b.holders[c] = h
+	}
+}
+
+func (b *budget) give(c *conn, n int64) { b.change(c, b.holders[c], -n) }
+
+// adjust replaces a guess by what it came to, which may exceed the budget: the
+// bytes are there already.
+func (b *budget) adjust(c *conn, guess, actual int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.give(c, guess-actual)
+	b.serve()
+}
+
+// release gives n bytes back.
+func (b *budget) release(c *conn, n int64) { b.adjust(c, n, 0) }
+
+// serve grants what fits, in order of arrival, proven readers first.
+func (b *budget) serve() {
+	for who := 1; who >= 0; who-- {
+		for len(b.waiting[who]) > 0 && b.fits(b.waiting[who][0].n, who) {
+			cl := b.waiting[who][0]
+			b.waiting[who] = b.waiting[who][1:]
+			b.grant(cl.c, cl.n, who)
+			close(cl.granted)
+		}
+	}
+}
+
+// stalled returns the connections that hold bytes others wait for though
+// their peer took none for so long.
+func (b *budget) stalled(d time.Duration) []*conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting[0])+len(b.waiting[1]) == 0 {
+		return nil
+	}
+	var list []*conn
+	for c := range b.holders {
+		if c.stuckFor(d) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// held is the number of bytes in use.
+func (b *budget) held() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}

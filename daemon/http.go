@@ -1,0 +1,163 @@
+package daemon
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/coder/websocket"
+
+	"waybill/actions"
+)
+
+// front is what the listener serves from its first moment: alive, and not
+// more until there is a server behind it.
+type front struct {
+	server atomic.Pointer[server]
+}
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.URL.Path == "/healthz" && r.Method != http.MethodOptions {
+		text(w, http.StatusOK, "ok")
+		return
+	}
+	s := f.server.Load()
+	if s == nil {
+		h.Set("Retry-After", "1")
+		text(w, http.StatusServiceUnavailable, "starting")
+		return
+	}
+	if r.Method == http.MethodOptions {
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		h.Set("Access-Control-Max-Age", "86400")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	switch r.URL.Path {
+	case "/info":
+		only(w, r, s.info, http.MethodGet, http.MethodHead)
+	case "/subtoken":
+		only(w, r, s.subtoken, http.MethodPost)
+	case "/api/v1":
+		only(w, r, s.upgrade, http.MethodGet)
+	case "/readyz":
+		only(w, r, s.ready, http.MethodGet, http.MethodHead)
+	case "/metrics":
+		only(w, r, s.metrics.handler.ServeHTTP, http.MethodGet, http.MethodHead)
+	case "/journal":
+		only(w, r, s.journal, http.MethodGet, http.MethodHead)
+	default:
+		text(w, http.StatusNotFound, "not found")
+	}
+}
+
+// only calls the handler if the method is one of those it is for.
+func only(w http.ResponseWriter, r *http.Request, handle http.HandlerFunc, methods ...string) {
+	for _, m := range methods {
+		if r.Method == m {
+			handle(w, r)
+			return
+		}
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", ")+", OPTIONS")
+	text(w, http.StatusMethodNotAllowed, "method not allowed")
+}
+
+// text answers with one line.
+func text(w http.ResponseWriter, status int, line string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(line + "\n")) // the client has gone if this fails
+}
+
+// info is fetched by clients before every connect. They exist in two
+// spellings.
+func (s *server) info(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(struct { // the client has gone if this fails
+		Name    string `json:"name"`
+		Version string `json:"version"`
+		API     string `json:"api_version"`
+		APICase string `json:"apiVersion"`
+	}{"waybill", s.cfg.Version, "v1", "v1"})
+}
+
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.life.Err() != nil || s.engine.Journal().Err() != nil {
+		text(w, http.StatusServiceUnavailable, "stopping")
+		return
+	}
+	text(w, http.StatusOK, "ready")
+}
+
+// upgrade makes a WebSocket connection of a request. The handler returns when
+// the handshake is done, so that all that HTTP needed for it goes.
+func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
+	ip := hostOf(r.RemoteAddr)
+	token := r.URL.Query().Get("token")
+	if token == "" {
+		token = bearer(r)
+	}
+	var caller actions.Caller
+	if token != "" {
+		var err error
+		if caller, err = s.tokens.check(token); err != nil {
+			s.engine.CountRefused("token", ip)
+			text(w, http.StatusUnauthorized, errToken.Error())
+			return
+		}
+	}
+	stranger := token == ""
+	if !s.reserve(stranger) {
+		s.engine.CountRefused("busy", ip)
+		w.Header().Set("Retry-After", "5")
+		text(w, http.StatusServiceUnavailable, "too many connections that are not logged in")
+		return
+	}
+	c := newConn(s, peerOf(r), ip)
+	c.caller, c.known, c.via = caller, !stranger, "ws "+r.RemoteAddr
+	c.caller.Via = c.via
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // panels come from anywhere; a token is what counts
+		CompressionMode:    websocket.CompressionDisabled,
+		OnPingReceived:     c.onPing,
+	})
+	if err != nil { // it has answered
+		if stranger {
+			s.acquainted()
+		}
+		return
+	}
+	c.ws = ws
+	if stranger {
+		ws.SetReadLimit(min(maxStrangerMessage, s.cfg.MaxMessage))
+		c.loginBy.Store(sinceStart() + int64(s.cfg.LoginWithin))
+	} else {
+		ws.SetReadLimit(s.cfg.MaxMessage)
+	}
+	s.start(c)
+}
+
+// bearer is the token of the Authorization header, "" if there is none.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// hostOf is an address without its port.
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return host
+}

@@ -1,0 +1,80 @@
+package daemon
+
+import "time"
+
+// Bounds that no configuration changes. What an operator or a test may want
+// to change stands in Config.
+const (
+	// maxStrangers is how many unauthenticated connections there may be.
+	maxStrangers = 64
+	// maxStrangerMessage is their longest message.
+	maxStrangerMessage = 64 << 10
+	// maxWrongTokens closes a connection that tried that many.
+	maxWrongTokens = 3
+
+	// bigMessage is what a message may hold before it needs one of bigSlots.
+	bigMessage = 1 << 20
+	bigSlots   = 4
+	// maxInbound bounds the messages of one connection that are being read or
+	// worked on; beyond, reading pauses.
+	maxInbound = 32 << 20
+	// maxInboundAll bounds them over all connections, but that each may
+	// always have one.
+	maxInboundAll = 256 << 20
+	// copySmall is the longest chunk that is copied out of its buffer, so
+	// that a small one does not hold a large buffer while it waits.
+	copySmall = 16 << 10
+
+	// replyRoom is what a connection may have queued when a large reply is
+	// made for it.
+	replyRoom = 1 << 20
+	// replyBudget bounds large replies, made and being made, over all
+	// connections; newcomerShare is what connections may use of it that have
+	// not yet shown, by taking provenBytes, that they read.
+	replyBudget   = 64 << 20
+	newcomerShare = 48 << 20
+	provenBytes   = 1 << 20
+	// maxSmallReplies closes a connection that has more small replies queued.
+	maxSmallReplies = 4 << 20
+	// maxStrangerReplies is the same for unauthenticated connections.
+	maxStrangerReplies = 256 << 10
+	// bigEcho is the longest id or echo whose reply counts as small.
+	bigEcho = 64 << 10
+	// maxLine bounds the replies of one connection that wait for an earlier
+	// one's turn; beyond, reading pauses.
+	maxLine = 1024
+
+	// listingCost is what a listing is expected to take until it is made,
+	// statusCost an upload's status with its missing ranges.
+	listingCost = 1 << 20
+	statusCost  = 32 << 10
+
+	// smallBuffer is the class of reply buffers that are kept for reuse apart
+	// from messages; messageBuffer is the smallest class of those.
+	smallBuffer   = 4 << 10
+	messageBuffer = 64 << 10
+
+	// wheelTurn is into how many ticks PingEvery is cut.
+	wheelTurn = 20
+	// unsentKernel is how many bytes the kernel takes that it cannot send
+	// yet: what a stalled peer costs it.
+	unsentKernel = 128 << 10
+	// lingerBytes is how much is read and dropped after a message that was
+	// too big, so that its sender gets to see why it was closed.
+	lingerBytes = 64 << 20
+
+	maxHeaderBytes    = 64 << 10
+	readHeaderWithin  = 10 * time.Second
+	idleHTTP          = 60 * time.Second
+	maxSubtokenBody   = 64 << 10
+	subtokenBodyTime  = 10 * time.Second
+	defaultTokenLife  = 30
+	maxTokenLife      = 31_536_000
+	maxSubject        = 64
+	journalFlushBytes = 64 << 10
+
+	// Logins that fail are recorded singly up to this rate and burst, beyond
+	// only counted: strangers must not fill the disk.
+	failedLoginEvery = 10 * time.Second
+	failedLoginBurst = 60
+)
