@@ -6,8 +6,8 @@
 // A request is decoded in two steps, because its permission is checked in
 // between: DecodeText or DecodeBinary read the envelope, DecodeParams the
 // parameters. Both alias the message and decode a chunk's bytes over it, so the
-// message belongs to the request until that has been answered or detached, and
-// cannot be decoded twice.
+// message belongs to the request until that has been answered, and cannot be
+// decoded twice.
 package panelwire
 
 import (
@@ -65,13 +65,6 @@ type Request struct {
 // Orderless reports whether the reply has nothing to be told by but its place:
 // such requests are answered in the order they came.
 func (r *Request) Orderless() bool { return r.RawID == nil && r.RawEcho == nil }
-
-// Detach copies what a reply needs out of the message and lets go of the rest:
-// from then on the message may be reused, and only be answered.
-func (r *Request) Detach() {
-	r.RawID, r.RawEcho = bytes.Clone(r.RawID), bytes.Clone(r.RawEcho)
-	r.Attachment, r.units, r.fields = nil, nil, [fieldCount]literal{}
-}
 
 // DecodeText reads the envelope of a text frame. The error is an
 // *actions.Error with CodeBadRequest, and Request then carries what AppendError

@@ -138,19 +138,6 @@ func TestEnvelopeFields(t *testing.T) {
 	assert.True(t, utf8.ValidString(r.Action))
 }
 
-func TestDetach(t *testing.T) {
-	for _, send := range []string{`{"id":"1","action":"ping","params":{"data":"ä"}}`, `{"echo":[1],"action":"ping"}`, `{"action":"ping"}`} {
-		msg := []byte(send)
-		r, err := DecodeText(msg)
-		require.NoError(t, err)
-		want, orderless := string(AppendOK(nil, &r, nil, Options{})), r.Orderless()
-		r.Detach()
-		clear(msg)
-		assert.Equal(t, want, string(AppendOK(nil, &r, nil, Options{})))
-		assert.Equal(t, orderless, r.Orderless())
-	}
-}
-
 func TestDepthIsBounded(t *testing.T) {
 	nested := func(n int) []byte {
 		return []byte(`{"action":"ping","x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}`)
