@@ -180,7 +180,7 @@ func (t *Table) OpenDownload(n NewDownload) (Fact, error) {
 	}), nil
 }
 
-// DownloadsOf counts the live downloads of one state of a file by one owner.
+// DownloadsOf counts the live downloads of a file, whatever its state, by one owner.
 func (t *Table) DownloadsOf(owner string, file Identity) (n int) {
 	for _, d := range t.downloads {
 		if d.Owner == owner && d.Identity.Dev == file.Dev && d.Identity.Ino == file.Ino {

@@ -1,7 +1,6 @@
 package sessions
 
 import (
-	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -69,14 +68,11 @@ func (t *Table) MarshalJSON() ([]byte, error) {
 		Ended     []uploadDump   `json:"ended_uploads"`
 		Downloads []downloadDump `json:"downloads"`
 	}{up(t.uploads), up(t.ended), make([]downloadDump, 0, len(t.downloads))}
-	for _, d := range t.downloads {
+	for _, d := range t.Downloads() {
 		out.Downloads = append(out.Downloads, downloadDump{
 			ID: d.ID, Owner: d.Owner, Path: d.Path, Identity: d.Identity, SHA1: d.SHA1,
 			IdleMS: d.Idle.Milliseconds(), Read: d.Read, Opened: stamp(d.Opened),
 		})
 	}
-	slices.SortFunc(out.Downloads, func(a, b downloadDump) int {
-		return cmp.Or(cmp.Compare(a.Opened, b.Opened), slices.Compare(a.ID[:], b.ID[:]))
-	})
 	return json.Marshal(out)
 }

@@ -38,7 +38,8 @@ func ParseID[T ~string | ~[]byte](s T) (ID, error) {
 	}
 	i := 0
 	for n := range id {
-		if s[i] == '-' {
+		switch n {
+		case 4, 6, 8, 10: // the hyphens looked at above; one elsewhere is no digit
 			i++
 		}
 		hi, lo := unhex[s[i]], unhex[s[i+1]]

@@ -50,11 +50,13 @@ func scanStoredFast(b []byte, stored bool, into *Stored) bool {
 	}
 	b = b[len(mid):]
 	for len(b) > 0 && b[0] != ']' {
-		if b[0] == ',' && len(into.Ranges) > 0 {
-			b = b[1:]
-		}
 		var r Range
 		var ok bool
+		if len(into.Ranges) > 0 {
+			if b, ok = skip(b, ','); !ok {
+				return false
+			}
+		}
 		if b, ok = skip(b, '['); !ok {
 			return false
 		}
@@ -105,12 +107,12 @@ func skip(b []byte, c byte) ([]byte, bool) {
 }
 
 // number reads a decimal of at most 16 digits, as all integers in the journal
-// are below 2^53.
+// are below 2^53, without leading zeros, as in all JSON.
 func number(b []byte) (n int64, rest []byte, ok bool) {
 	i := 0
 	for i < len(b) && i < 16 && '0' <= b[i] && b[i] <= '9' {
 		n = n*10 + int64(b[i]-'0')
 		i++
 	}
-	return n, b[i:], i > 0
+	return n, b[i:], i == 1 || i > 1 && b[0] != '0'
 }

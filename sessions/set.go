@@ -173,7 +173,7 @@ func (s Set) Missing(r Range, limit int) (out []Range, more bool) {
 func (s Set) Gaps(size int64) int {
 	n := len(s.ranges)
 	if n == 0 {
-		if size == 0 {
+		if size <= 0 {
 			return 0
 		}
 		return 1
