@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"waybill/journal"
 	"waybill/sessions"
 )
 
@@ -82,33 +83,76 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkReplay folds a journal of a million records.
+// BenchmarkReplay folds a journal of a million upload.stored records, with
+// the leaf hash of every record checked, as a start without a snapshot does.
 func BenchmarkReplay(b *testing.B) {
-	r := newRig(b)
-	r.mustStart()
-	id := r.open("x", 1<<30, "")
-	facts := make([]sessions.Fact, 0, 4096)
-	off := int64(0)
 	const total = 1_000_000
-	for n := 0; n < total; n += 4000 {
-		require.NoError(b, r.core.decide(origin{"main", "ws 127.0.0.1:51034", "r"}, func(s *State) ([]sessions.Fact, error) {
-			facts = facts[:0]
-			for range 4000 {
-				f, _, err := s.sessions.Store(&sessions.Stored{Session: id, Ranges: []sessions.Range{{off, off + 1000}}, CRC32C: 0xdeadbeef, Calls: 1})
-				if err != nil {
-					return nil, err
-				}
-				facts = append(facts, f)
-				off += 1000
-			}
-			return facts, nil
-		}))
+	log, err := journal.Open(b.TempDir(), journal.Options{})
+	require.NoError(b, err)
+	defer log.Close()
+	at := time.Now().UTC()
+	id := sessions.NewID()
+	opened, err := sessions.NewTable().OpenUpload(sessions.NewUpload{ID: id, Path: "x", Size: 1 << 40, Idle: time.Minute})
+	require.NoError(b, err)
+	var lines [][]byte
+	for seq := range uint64(total) {
+		r := journal.Record{Seq: seq, At: at, Actor: "main", Via: "ws 127.0.0.1:51034", Ref: id.String()}
+		if r.Kind, r.Body = opened.Kind, opened.Body; seq > 0 {
+			r.Kind = sessions.KindUploadStored
+			r.Body = fmt.Appendf(nil, `{"session":"%s","ranges":[[%d,%d]],"crc32c":"deadbeef","calls":1}`, id, seq*1000-1000, seq*1000)
+		}
+		if lines = append(lines, journal.AppendRecord(nil, &r)); len(lines) == 4096 || seq == total-1 {
+			require.NoError(b, log.Append(lines))
+			lines = lines[:0]
+		}
 	}
 	b.ResetTimer()
 	begun := time.Now()
 	for range b.N {
-		_, err := Replay(b.Context(), r.log)
+		_, err := Replay(b.Context(), log)
 		require.NoError(b, err)
 	}
 	b.ReportMetric(total*float64(b.N)/time.Since(begun).Seconds(), "records/s")
+}
+
+// BenchmarkFold is the fold alone, without reading or hashing.
+func BenchmarkFold(b *testing.B) {
+	id := sessions.NewID()
+	opened, err := sessions.NewTable().OpenUpload(sessions.NewUpload{ID: id, Path: "x", Size: 1 << 50, Idle: time.Minute})
+	require.NoError(b, err)
+	s := NewState()
+	r := journal.Record{At: time.Now().UTC(), Actor: "main", Via: "ws 127.0.0.1:51034", Ref: id.String(), Kind: opened.Kind, Body: opened.Body}
+	fold := func() {
+		var e journal.Entry
+		if err := journal.ParseEntry(journal.AppendRecord(nil, &r), &e); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Apply(&e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	fold()
+	const window = 4096
+	lines := make([][]byte, window)
+	next := uint64(1)
+	b.ResetTimer()
+	for done := 0; done < b.N; done += window {
+		b.StopTimer()
+		for i := range lines {
+			r.Seq, r.Kind = next, sessions.KindUploadStored
+			r.Body = fmt.Appendf(nil, `{"session":"%s","ranges":[[%d,%d]],"crc32c":"deadbeef","calls":1}`, id, next*1000, next*1000+1000)
+			lines[i] = journal.AppendRecord(nil, &r)
+			next++
+		}
+		b.StartTimer()
+		for _, line := range lines[:min(window, b.N-done)] {
+			var e journal.Entry
+			if err := journal.ParseEntry(line, &e); err != nil {
+				b.Fatal(err)
+			}
+			if err := s.Apply(&e); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 }
