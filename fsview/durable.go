@@ -1,0 +1,94 @@
+package fsview
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteFile puts data at path, as the daemon's secrets and ids need it: a crash
+// leaves the old file or the new one, whole, and once it returns nil the new
+// one stays. Only one writer a path at a time. The directory must exist.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	return fail("write", filepath.Base(path), writeFile(path, data, mode))
+}
+
+func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
+	dir, base := filepath.Split(path)
+	// One fixed name, so that crashes leave at most one file behind.
+	tmp := filepath.Join(dir, "."+base+".new")
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(tmp)
+		}
+	}()
+	defer f.Close()
+	// The umask has no say in who may read a secret.
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	// Before the rename: otherwise a crash could leave the new name without bytes.
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := unix.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+// MakeDir makes the directory at path and what is missing above it, all of it
+// durable; mode is for the ones it makes. A directory that is there is left as
+// it is.
+func MakeDir(path string, mode fs.FileMode) error {
+	return fail("make directory", filepath.Base(path), makeDir(filepath.Clean(path), mode))
+}
+
+func makeDir(path string, mode fs.FileMode) error {
+	fi, err := os.Stat(path)
+	switch {
+	case err == nil && !fi.IsDir():
+		return ErrIsFile
+	case err == nil:
+		// Made, perhaps, by a process that was killed before it synced. Not ours
+		// if we may not read what holds it.
+		if err := syncPath(filepath.Dir(path)); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := makeDir(parent, mode); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncPath(parent)
+}
+
+func syncPath(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
