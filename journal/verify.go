@@ -1,0 +1,160 @@
+package journal
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Verify checks the journal in dir, which nobody may be writing: every line,
+// its form, seq, time and group, every tile, the chain of the segments, and the
+// root. It changes nothing and works on a read-only copy. The head it gives is
+// what was checked. What does not fit is a *DamageError for the first record
+// that may be damaged; ErrLocked means that the journal is in use.
+func Verify(ctx context.Context, dir string) (Head, error) {
+	s, err := openShelf(dir, true)
+	if err != nil {
+		return Head{}, err
+	}
+	defer func() { _ = s.close() }() // only read
+	firsts, _, err := listSegments(dir)
+	if err != nil || len(firsts) == 0 {
+		return NewTree().Head(), err
+	}
+	head, lastErr := s.storedHead(firsts[len(firsts)-1])
+	var d *DamageError
+	if lastErr != nil && !errors.As(lastErr, &d) {
+		return Head{}, lastErr
+	}
+	if lastErr != nil {
+		// The first damage is asked for: look at what comes before.
+		head = Head{Size: firsts[len(firsts)-1]}
+	}
+	c := &checker{groups: &groups{}}
+	err = scan(ctx, s, 0, head, c)
+	if err == nil {
+		err = lastErr
+	}
+	if err != nil {
+		return Head{}, err
+	}
+	return head, s.emptyEnd(firsts[len(firsts)-1], c.tree)
+}
+
+// storedHead gives the head that the segment at first says, if its records end
+// there.
+func (s *shelf) storedHead(first uint64) (head Head, err error) {
+	seg, err := s.take(first)
+	if err != nil {
+		return Head{}, err
+	}
+	defer s.give(seg)
+	err = seg.view(func(tx *bolt.Tx) error {
+		m, err := seg.readMeta(tx)
+		if err != nil {
+			return err
+		}
+		head = m.head
+		_, err = seg.lastTime(tx, m.head.Size)
+		return err
+	})
+	return head, err
+}
+
+// emptyEnd checks an empty last segment, which a scan of records never meets.
+func (s *shelf) emptyEnd(first uint64, tree *Tree) error {
+	if tree.size != first {
+		return nil
+	}
+	seg, err := s.take(first)
+	if err != nil {
+		return err
+	}
+	defer s.give(seg)
+	if string(seg.peaks) != string(tree.frontier(nil)) {
+		return seg.damaged(first, first, "the peaks differ from the records before record %d", first)
+	}
+	return nil
+}
+
+// pin looks for the record behind a damage of the last segment that was found
+// by its root: some tile may say which it is.
+func pin(s *shelf, seg *segment, found *DamageError) error {
+	var head Head
+	err := seg.view(func(tx *bolt.Tx) error {
+		m, err := seg.readMeta(tx)
+		head = m.head
+		return err
+	})
+	if err == nil && head.Size > seg.first {
+		err = scan(context.Background(), s, seg.first, head, &checker{})
+	}
+	var d *DamageError
+	if errors.As(err, &d) {
+		return d
+	}
+	return found
+}
+
+// VerifyExport checks an export from record 0 on: lines as stored, each with a
+// newline. The checks are those that Verify makes on lines; the head it gives
+// is to be compared with one that is known. What does not fit is a
+// *DamageError; an error of r comes back wrapped.
+func VerifyExport(ctx context.Context, r io.Reader) (Head, error) {
+	src := &exportSource{r: bufio.NewReaderSize(r, 1<<20)}
+	c := &checker{tree: NewTree(), groups: &groups{}}
+	if err := pipeline(ctx, src.fill, c.take); err != nil {
+		return Head{}, err
+	}
+	return c.tree.Head(), nil
+}
+
+// exportSource reads the lines of an export.
+type exportSource struct {
+	r   *bufio.Reader
+	seq uint64
+}
+
+func (s *exportSource) fill(c *chunk) bool {
+	c.reset(s.seq)
+	for !c.full() {
+		line, err := s.r.ReadSlice('\n')
+		switch {
+		case err == io.EOF && len(line) == 0:
+			return false
+		case err == io.EOF:
+			c.err = damaged("", s.seq, s.seq, "the line is cut off")
+			return false
+		case err == bufio.ErrBufferFull || err == nil && len(line) > MaxLine+1:
+			c.err = damaged("", s.seq, s.seq, "the line is longer than %d bytes", MaxLine)
+			return false
+		case err != nil:
+			c.err = fmt.Errorf("read export at record %d: %w", s.seq, err)
+			return false
+		}
+		c.add(line[:len(line)-1])
+		s.seq++
+	}
+	return true
+}
+
+// groups checks that groups are whole. A group may be cut off by the end, by a
+// record outside of any group, or by the start of another: then it is void. It
+// may not be gone on with in the middle.
+type groups struct{ open Group }
+
+func (g *groups) next(r Group) (fault string) {
+	before := g.open
+	g.open = r
+	if r.I == r.N {
+		g.open = Group{} // complete, or in none
+	}
+	if r.I <= 1 || before.N == r.N && before.I+1 == r.I {
+		return ""
+	}
+	return fmt.Sprintf("number %d of a group of %d does not follow the record before", r.I, r.N)
+}
