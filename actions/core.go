@@ -19,6 +19,10 @@ const actorDaemon = "daemon"
 // could not be written: the daemon is about to end.
 var ErrFailed = errors.New("the journal cannot be written; the outcome is unknown")
 
+// errUnrecordable refuses a decision whose records the journal cannot hold:
+// too long, or with a number that JSON readers would round.
+var errUnrecordable = errors.New("does not fit a record of the journal")
+
 // origin is what the core puts into a record beside the fact.
 type origin struct{ actor, via, ref string }
 
@@ -61,6 +65,8 @@ type batch struct {
 	works   []*work
 	views   []*work
 	started time.Time
+	// entry is the line rendered last, parsed.
+	entry journal.Entry
 }
 
 func newCore(log *journal.Log, state *State, now func() time.Time, observe Observer) *core {
@@ -217,47 +223,73 @@ func (c *core) add(works []*work) error {
 		}
 		b.works = append(b.works, w)
 		facts, err := w.decide(c.state)
-		w.err = err
-		if aerr := c.apply(w.from, facts); aerr != nil {
+		if err == nil {
+			err = c.render(w.from, facts)
+		}
+		if w.err = err; err != nil {
+			continue
+		}
+		if err := c.apply(len(facts)); err != nil {
 			b.works = append(b.works, works[i+1:]...)
-			return aerr
+			return err
 		}
 	}
 	return nil
 }
 
-// apply renders facts into the batch and folds the very lines that will be
-// written, so that replay cannot differ from life.
-func (c *core) apply(from origin, facts []sessions.Fact) error {
+// render puts the lines of a decision's facts into the batch. Facts that the
+// journal could not hold refuse the decision and leave nothing: much of them
+// is chosen by callers, and none of them may end the daemon.
+func (c *core) render(from origin, facts []sessions.Fact) (err error) {
 	b := &c.batch
 	if len(facts) > journal.MaxGroup {
-		return fmt.Errorf("a decision of %d records", len(facts))
+		return fmt.Errorf("%w: a decision of %d records", errUnrecordable, len(facts))
 	}
+	lines, start := len(b.ends), len(b.buf)
+	defer func() {
+		if err != nil {
+			b.ends, b.buf = b.ends[:lines], b.buf[:start]
+		}
+	}()
 	at := b.started
 	if last := c.state.at; at.Before(last) {
 		at = last
 	}
 	for i, f := range facts {
 		r := journal.Record{
-			Seq: c.state.next, At: at, Kind: f.Kind,
+			Seq: c.state.next + uint64(i), At: at, Kind: f.Kind,
 			Actor: from.actor, Via: from.via, Ref: from.ref, Body: f.Body,
 		}
 		if len(facts) > 1 {
 			r.Group = journal.Group{I: i + 1, N: len(facts)}
 		}
-		start := len(b.buf)
+		begin := len(b.buf)
 		b.buf = journal.AppendRecord(b.buf, &r)
-		line := b.buf[start:]
-		if len(line) > journal.MaxLine {
-			return fmt.Errorf("record %d (%s) is %d bytes long", r.Seq, r.Kind, len(line))
+		if err := journal.ParseEntry(b.buf[begin:], &b.entry); err != nil {
+			return fmt.Errorf("%w: %s of %d bytes: %w", errUnrecordable, f.Kind, len(b.buf)-begin, err)
 		}
 		b.ends = append(b.ends, len(b.buf))
-		var e journal.Entry
-		if err := journal.ParseEntry(line, &e); err != nil {
-			return fmt.Errorf("record %d (%s): %w", r.Seq, r.Kind, err)
+	}
+	return nil
+}
+
+// apply folds the last n lines of the batch, the very bytes that will be
+// written, so that replay cannot differ from life. They have been parsed
+// once, so an error is a fact that State does not know what to do with.
+func (c *core) apply(n int) error {
+	b := &c.batch
+	for i := len(b.ends) - n; i < len(b.ends); i++ {
+		if n > 1 { // of a single one, b.entry is the parsed form still
+			start := 0
+			if i > 0 {
+				start = b.ends[i-1]
+			}
+			if err := journal.ParseEntry(b.buf[start:b.ends[i]], &b.entry); err != nil {
+				return fmt.Errorf("record %d: %w", c.state.next, err)
+			}
 		}
-		if err := c.state.Apply(&e); err != nil {
-			return fmt.Errorf("record %d: %w", r.Seq, err)
+		if err := c.state.Apply(&b.entry); err != nil {
+			return fmt.Errorf("record %d (%s): %w", b.entry.Seq, b.entry.Kind, err)
 		}
 	}
 	return nil

@@ -38,9 +38,9 @@ func (e *Engine) openDownload(ctx context.Context, c *Call, a *DownloadRequest, 
 	if !again {
 		id = sessions.NewID()
 	}
-	name, err := fsview.ParseName(a.Path)
+	name, err := readName(a.Path)
 	if err != nil {
-		return nil, Errorf(CodeParam, "path: %v", err)
+		return nil, err
 	}
 	if again {
 		// The job that asks may have opened it before a crash.

@@ -133,9 +133,7 @@ func (e *Engine) Do(ctx context.Context, c Call) (Result, error) {
 		return nil, ErrStopping
 	}
 	defer e.busy.Done()
-	if c.Ref == "" {
-		c.Ref = uuid.NewString()
-	}
+	c.Ref = refOf(c.Ref)
 	begun := time.Now()
 	name := c.Action.Name()
 	r, err := e.do(ctx, &c, sessions.ID{})
@@ -249,9 +247,6 @@ func (e *Engine) Refuse(ctx context.Context, who Caller, ref, action string, ref
 		return ErrStopping
 	}
 	defer e.busy.Done()
-	if ref == "" {
-		ref = uuid.NewString()
-	}
 	if e.cfg.Observe.Action != nil {
 		// Names come from strangers: they must not become metric labels.
 		name := "unknown"
@@ -261,7 +256,7 @@ func (e *Engine) Refuse(ctx context.Context, who Caller, ref, action string, ref
 		e.cfg.Observe.Action(name, refusal.Code, 0)
 	}
 	body := answeredBody{Action: clip(action), Code: refusal.Code, Message: clip(refusal.Detail)}
-	return e.record(origin{who.Subject, who.Via, ref}, KindRefused, body)
+	return e.record(origin{who.Subject, who.Via, refOf(ref)}, KindRefused, body)
 }
 
 // Note records a request that the connection itself answered (login).
@@ -270,10 +265,7 @@ func (e *Engine) Note(ctx context.Context, who Caller, ref, action string) error
 		return ErrStopping
 	}
 	defer e.busy.Done()
-	if ref == "" {
-		ref = uuid.NewString()
-	}
-	return e.record(origin{who.Subject, who.Via, ref}, KindAnswered, answeredBody{Action: clip(action), Code: CodeOK})
+	return e.record(origin{who.Subject, who.Via, refOf(ref)}, KindAnswered, answeredBody{Action: clip(action), Code: CodeOK})
 }
 
 // IssuedToken is what is recorded of a token: everything but the token.
@@ -293,6 +285,14 @@ func (e *Engine) TokenIssued(ctx context.Context, who Caller, t IssuedToken) err
 	defer e.busy.Done()
 	t.Expires = t.Expires.UTC().Truncate(time.Second)
 	return e.record(origin{who.Subject, who.Via, uuid.NewString()}, KindToken, t)
+}
+
+// refOf is what the records of a request are found by.
+func refOf(ref string) string {
+	if ref == "" {
+		return uuid.NewString()
+	}
+	return clip(ref)
 }
 
 // clip keeps a line of a record short: it is for people, and strangers choose

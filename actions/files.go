@@ -35,6 +35,7 @@ func asError(err error) *Error {
 		{sessions.ErrExists, CodeConflict},
 		{sessions.ErrGaps, CodeRateLimit},
 		{sessions.ErrRange, CodeParam},
+		{errUnrecordable, CodeParam},
 	} {
 		if errors.Is(err, k.is) {
 			return &Error{k.code, fmt.Sprint(k.is)}
@@ -57,9 +58,9 @@ func fileError(err error) error {
 }
 
 func (e *Engine) fileInfo(c *Call, a *FileInfo) (Result, error) {
-	name, err := fsview.ParseName(a.Path)
+	name, err := readName(a.Path)
 	if err != nil {
-		return nil, Errorf(CodeParam, "path: %v", err)
+		return nil, err
 	}
 	meta, err := e.cfg.Root.Stat(name)
 	if err != nil {
@@ -72,9 +73,9 @@ func (e *Engine) fileInfo(c *Call, a *FileInfo) (Result, error) {
 }
 
 func (e *Engine) directoryInfo(ctx context.Context, c *Call, a *DirectoryInfo) (Result, error) {
-	name, err := fsview.ParseName(a.Path)
+	name, err := readName(a.Path)
 	if err != nil {
-		return nil, Errorf(CodeParam, "path: %v", err)
+		return nil, err
 	}
 	meta, parent, entries, err := e.cfg.Root.List(ctx, name)
 	if err != nil {

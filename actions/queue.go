@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"waybill/fsview/acl"
@@ -32,103 +31,6 @@ type queue struct {
 
 func newQueue(e *Engine) *queue {
 	return &queue{engine: e, backoff: backoff, slots: make(chan struct{}, maxRunning), waiting: make(map[string][]job)}
-}
-
-// Queue accepts an action to be run in the background: what can be refused at
-// once is, like Do does; else it is durable when Queue returns its job, and
-// will run exactly once in effect, also after a crash.
-func (e *Engine) Queue(ctx context.Context, c Call) (sessions.ID, error) {
-	defer c.took()
-	if !e.enter() {
-		return sessions.ID{}, ErrStopping
-	}
-	defer e.busy.Done()
-	if c.Ref == "" {
-		c.Ref = uuid.NewString()
-	}
-	begun := time.Now()
-	id, err := e.accept(&c)
-	if err != nil && !errors.Is(err, ErrFailed) {
-		err = e.refuse(&c, err)
-	}
-	if e.cfg.Observe.Action != nil && !errors.Is(err, ErrFailed) {
-		e.cfg.Observe.Action(c.Action.Name()+"_async", CodeOf(err), time.Since(begun))
-	}
-	return id, err
-}
-
-func (e *Engine) accept(c *Call) (sessions.ID, error) {
-	name := c.Action.Name()
-	spec, ok := Lookup(name)
-	if !ok || !spec.Async {
-		return sessions.ID{}, Errorf(CodeUnknownAction, "%s_async", name)
-	}
-	if spec.Permission != "" && !c.Caller.Permissions.Allow(spec.Permission) {
-		return sessions.ID{}, Errorf(CodePermission, "needs %s", spec.Permission)
-	}
-	params, err := encodeAction(c.Action)
-	if err != nil {
-		return sessions.ID{}, fmt.Errorf("encode %s: %w", name, err)
-	}
-	if len(params) > maxJobParams {
-		return sessions.ID{}, Errorf(CodeParam, "params of %d bytes are too long to be queued", len(params))
-	}
-	id := sessions.NewID()
-	body := jobQueuedBody{
-		Job: id, Action: name, Key: c.Action.Key(), Params: params,
-		Main: c.Caller.Main, Permissions: c.Caller.Permissions.Strings(),
-	}
-	if a, ok := c.Action.(*UploadChunk); ok {
-		body.Bytes = int64(len(a.Data))
-		if err := e.stageJob(id, a.Data); err != nil {
-			return sessions.ID{}, fileError(err)
-		}
-		c.took()
-	}
-	raw, err := marshal(body)
-	if err != nil {
-		return sessions.ID{}, fmt.Errorf("encode %s: %w", kindJobQueued, err)
-	}
-	var queued job
-	err = e.core.decide(c.origin(), func(s *State) ([]sessions.Fact, error) {
-		if s.jobs.live() >= maxQueued {
-			return nil, Errorf(CodeRateLimit, "%d actions are queued already", maxQueued)
-		}
-		queued.Seq = s.next
-		return []sessions.Fact{{Kind: kindJobQueued, Body: raw}}, nil
-	})
-	if err != nil {
-		if body.Bytes > 0 && !errors.Is(err, ErrFailed) {
-			err = errors.Join(err, e.cfg.Root.DropStaged(id.String()))
-		}
-		return sessions.ID{}, err
-	}
-	e.stats.jobs.Add(1)
-	queued = job{
-		ID: id, Seq: queued.Seq, Action: name, Key: body.Key, Params: params, Bytes: body.Bytes,
-		Main: body.Main, Permissions: body.Permissions, Owner: c.Caller.Subject, State: jobQueued,
-	}
-	e.queue.push(queued)
-	return id, nil
-}
-
-// stageJob keeps the bytes of a queued chunk, durably, under the job's ID.
-func (e *Engine) stageJob(id sessions.ID, data []byte) error {
-	if len(data) == 0 {
-		return nil
-	}
-	f, err := e.cfg.Root.CreateStaged(id.String(), int64(len(data)))
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(data, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, e.cfg.Root.DropStaged(id.String()))
-	}
-	return nil
 }
 
 // start takes up the jobs that the journal says have not ended, in arrival

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -145,7 +146,7 @@ func decodeResult(name string, result json.RawMessage) (Result, error) {
 
 // recordedParams is what an action.* record says an action was asked with:
 // never secrets or contents (no Action's JSON has them), long strings only by
-// their digest.
+// their digest, and integers that JSON readers would round as text.
 func recordedParams(a Action) json.RawMessage {
 	if a == nil {
 		return nil
@@ -154,16 +155,25 @@ func recordedParams(a Action) json.RawMessage {
 	if err != nil {
 		panic(fmt.Sprintf("actions: params of %s: %v", a.Name(), err)) // the types of action.go always encode
 	}
-	if len(raw) <= maxParamString {
+	if len(raw) <= maxParamString && !longNumber(raw) {
 		return raw
 	}
 	var fields map[string]any
-	if err := json.Unmarshal(raw, &fields); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	if err := dec.Decode(&fields); err != nil {
 		panic(fmt.Sprintf("actions: params of %s: %v", a.Name(), err)) // we encoded them a line above
 	}
 	for k, v := range fields {
-		if s, ok := v.(string); ok && len(s) > maxParamString {
-			fields[k] = summary(s)
+		switch v := v.(type) {
+		case string:
+			if len(v) > maxParamString {
+				fields[k] = summary(v)
+			}
+		case json.Number:
+			if n, err := v.Int64(); err != nil || n <= -1<<53 || n >= 1<<53 {
+				fields[k] = v.String()
+			}
 		}
 	}
 	raw, err = marshal(fields)
@@ -171,6 +181,20 @@ func recordedParams(a Action) json.RawMessage {
 		panic(fmt.Sprintf("actions: params of %s: %v", a.Name(), err)) // nothing in it that does not encode
 	}
 	return raw
+}
+
+// longNumber tells whether there may be an integer from 2^53 on in b.
+func longNumber(b []byte) bool {
+	digits := 0
+	for _, c := range b {
+		if digits++; c-'0' > 9 {
+			digits = 0
+		}
+		if digits == len("9007199254740992") {
+			return true
+		}
+	}
+	return false
 }
 
 // summary stands for a string that is too long for a record.

@@ -94,15 +94,12 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 	if !a.HasPath {
 		path = "uploads/" + id.String()
 	}
-	name, err := fsview.ParseTarget(path)
-	if errors.Is(err, fsview.ErrBadName) {
-		return nil, Errorf(CodeParam, "path: %v", err)
-	}
+	name, err := targetName(path)
 	if err != nil {
-		return nil, fileError(err)
+		return nil, err
 	}
-	if a.Size > e.cfg.Limits.MaxFileSize {
-		return nil, Errorf(CodeTooBig, "size %d, at most %d", a.Size, e.cfg.Limits.MaxFileSize)
+	if err := e.checkSize(a.Size); err != nil {
+		return nil, err
 	}
 	if again && e.exists(id) {
 		// The job that asks opened it before a crash.
