@@ -183,6 +183,15 @@ func TestReservedDirectoryIsUnreachable(t *testing.T) {
 		assert.Equal(t, "staged", text)
 		assert.Empty(t, g.staged())
 	})
+	t.Run("removed behind our back", func(t *testing.T) {
+		dir := t.TempDir()
+		r, err := OpenRoot(dir, Options{StoreID: store})
+		require.NoError(t, err)
+		defer r.Close()
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, reserved)))
+		_, err = r.Resolve(name(t, reserved+"/new"))
+		assert.ErrorIs(t, err, ErrEscape)
+	})
 	t.Run("a link in its place", func(t *testing.T) {
 		other := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(other, "victim"), 0o755))

@@ -165,6 +165,9 @@ func TestReserveIsKeptByConcurrentCallers(t *testing.T) {
 		r, err := OpenRoot(dir, Options{StoreID: store, Reserve: 16 << 20})
 		require.NoError(t, err)
 		r.fault = func(op, name string, do func() error) error {
+			if op == "staged.allocate" {
+				time.Sleep(time.Millisecond) // room for another caller between test and taking, if one were let in
+			}
 			if promise && op == "staged.allocate" { // as where nothing can be allocated ahead
 				r.space.promised[name] = 4 << 20
 				return nil
