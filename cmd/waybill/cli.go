@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the whole command line. Its names are a contract (DESIGN.md §6):
+// scripts and configuration files hold them.
+type cli struct {
+	Serve       serveCmd       `cmd:"" help:"Run the daemon."`
+	Put         putCmd         `cmd:"" help:"Upload a file; run it again to go on where it stopped."`
+	Get         getCmd         `cmd:"" help:"Download a file; run it again to go on where it stopped."`
+	Ls          lsCmd          `cmd:"" help:"List a directory of the served tree."`
+	Journal     journalCmds    `cmd:"" help:"Verify, export, replay or follow the journal."`
+	Token       tokenCmds      `cmd:"" help:"Issue tokens."`
+	Doctor      doctorCmd      `cmd:"" help:"Check what the daemon needs of this machine."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Exit 0 if the daemon is ready, 1 if not."`
+	Completion  completionCmd  `cmd:"" help:"Print the shell code that turns on completion."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
+}
+
+type journalCmds struct {
+	Verify verifyCmd `cmd:"" help:"Check every record; names the first bad one and exits 65."`
+	Export exportCmd `cmd:"" help:"Print the records as JSON lines."`
+	Replay replayCmd `cmd:"" help:"Print the state that the records lead to, as JSON."`
+	Tail   tailCmd   `cmd:"" help:"Print the last records and those that follow."`
+}
+
+type tokenCmds struct {
+	Issue tokenIssueCmd `cmd:"" help:"Print a new token with fewer permissions than the main one."`
+}
+
+// AfterApply holds the flags of the selected command to their min and max.
+func (*cli) AfterApply(kctx *kong.Context) error {
+	for _, flag := range kctx.Flags() {
+		if err := inRange(flag, flag.Target); err != nil {
+			return fmt.Errorf("--%s: %w", flag.Name, err)
+		}
+	}
+	return nil
+}
+
+// inRange tests v against the min and max tags of flag, which are written
+// like a value of the flag.
+func inRange(flag *kong.Flag, v reflect.Value) error {
+	if text := flag.Tag.Get("min"); text != "" {
+		if least, err := decodeFlag(flag, text); err != nil || v.Int() < least.Int() {
+			return fmt.Errorf("must be at least %s", text)
+		}
+	}
+	if text := flag.Tag.Get("max"); text != "" {
+		if most, err := decodeFlag(flag, text); err != nil || v.Int() > most.Int() {
+			return fmt.Errorf("must be at most %s", text)
+		}
+	}
+	return nil
+}
+
+// decodeFlag reads text as a value of flag, without setting the flag.
+func decodeFlag(flag *kong.Flag, text string) (reflect.Value, error) {
+	v := reflect.New(flag.Target.Type()).Elem()
+	scan := kong.Scan().PushTyped(text, kong.FlagValueToken)
+	err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan}, v)
+	return v, err
+}

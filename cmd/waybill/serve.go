@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"waybill/actions"
+	"waybill/daemon"
+)
+
+type serveCmd struct {
+	Root   string `default:"waybill-data/files" placeholder:"DIR" help:"The directory tree to serve (${default})."`
+	State  string `default:"waybill-data/state" placeholder:"DIR" help:"Where journal and secrets are kept (${default})."`
+	Listen string `default:"127.0.0.1:11451" placeholder:"ADDR" help:"Address of the HTTP and WebSocket listener (${default})."`
+	Config string `placeholder:"FILE" help:"TOML file; its keys are the names of these flags."`
+
+	Reserve             reserveSize `default:"auto" placeholder:"SIZE" help:"Bytes kept free on the file systems of root and state; auto is the larger of 512 MiB and 1 %."`
+	MaxMessage          byteSize    `default:"16MiB" min:"64KiB" max:"1GiB" placeholder:"SIZE" help:"Longest WebSocket message (${default})."`
+	MaxPending          int         `default:"256" min:"1" max:"65536" placeholder:"N" help:"Requests of a connection that may wait for their answers (${default})."`
+	MaxFileSize         byteSize    `default:"2147483647" min:"1" max:"2147483647" placeholder:"SIZE" help:"Largest upload; the default is the most there can be."`
+	MaxDownloadsPerFile int         `default:"3" min:"1" max:"65536" placeholder:"N" help:"Live downloads of one file by one subject (${default})."`
+	MaxVoidClaims       int         `default:"20" min:"0" max:"1000000" placeholder:"N" help:"How often a job may be cut off by a crash before it is given up; 0 is never (${default})."`
+	DirectoryListing    string      `default:"joined" enum:"joined,split" placeholder:"FORM" help:"joined, or split: directories in a list of their own, as older desktop clients want (${default})."`
+	LogLevel            string      `default:"info" enum:"trace,debug,info,warn,error" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
+}
+
+// Run serves until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, a *app) error {
+	logger := newLogger(a.stderr, c.LogLevel)
+	cfg := daemon.Config{
+		Root: c.Root, State: c.State, Listen: c.Listen,
+		Version: version(),
+		Limits: actions.Limits{
+			MaxFileSize:         int64(c.MaxFileSize),
+			MaxDownloadsPerFile: c.MaxDownloadsPerFile,
+			MaxVoidClaims:       orNone(c.MaxVoidClaims),
+		},
+		Reserve:      c.Reserve.config(),
+		MaxMessage:   int64(c.MaxMessage),
+		MaxPending:   c.MaxPending,
+		SplitListing: c.DirectoryListing == "split",
+		Logger:       logger,
+		Ready: func(addr string) {
+			if isTerminal(a.stderr) {
+				c.greet(a.stderr, addr)
+			}
+		},
+	}
+	if err := daemon.Run(ctx, cfg); err != nil {
+		return &exitError{daemon.ExitCode(err), err}
+	}
+	return nil
+}
+
+// orNone turns a flag's 0, which means none, into the negative value that
+// means it where 0 is the default.
+func orNone[T int | int64](n T) T {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+// greet tells a person at a terminal what they need to go on.
+func (c *serveCmd) greet(w io.Writer, addr string) {
+	token := filepath.Join(c.State, "main-token")
+	fmt.Fprintf(w, "\n  serving   %s\n  at        ws://%s/api/v1\n  token in  %s\n\n", c.Root, addr, token)
+}
+
+// newLogger logs for people on a terminal, as JSON lines elsewhere.
+func newLogger(w io.Writer, level string) zerolog.Logger {
+	l, err := zerolog.ParseLevel(level)
+	if err != nil {
+		l = zerolog.InfoLevel // the enum of the flag lets nothing else through
+	}
+	if isTerminal(w) {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly}
+	}
+	return zerolog.New(w).Level(l).With().Timestamp().Logger()
+}

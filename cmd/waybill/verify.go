@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"waybill/journal"
+)
+
+type verifyCmd struct {
+	withExport
+	RetryFor time.Duration `default:"1m" min:"0s" placeholder:"TIME" help:"With --url: how long to go on trying over a lost connection (${default})."`
+	JSON     bool          `help:"Result as one JSON object."`
+}
+
+// verdict is the result of verify.
+type verdict struct {
+	Valid bool   `json:"valid"`
+	Size  uint64 `json:"size"`
+	Root  string `json:"root,omitempty"`
+	// Of a damaged journal: the first bad record, where, and why.
+	Seq    *uint64 `json:"seq,omitempty"`
+	File   string  `json:"file,omitempty"`
+	Reason string  `json:"reason,omitempty"`
+}
+
+// Run checks every record: with --state also what the store keeps about them,
+// with --url that they lead to the root the daemon claims.
+func (c *verifyCmd) Run(ctx context.Context, a *app) error {
+	head, err := c.verify(ctx, a)
+	err = interrupted(ctx, err)
+	if err == nil {
+		if c.JSON {
+			return a.printJSON(verdict{Valid: true, Size: head.Size, Root: head.Root.String()})
+		}
+		_, err = fmt.Fprintf(a.stdout, "valid: %d records, root %v\n", head.Size, head.Root)
+		return err
+	}
+	if d, ok := errors.AsType[*journal.DamageError](err); ok && c.JSON {
+		if err := a.printJSON(verdict{Size: head.Size, Seq: &d.Seq, File: d.File, Reason: d.Reason}); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (c *verifyCmd) verify(ctx context.Context, a *app) (journal.Head, error) {
+	switch {
+	case c.Export != "":
+		r, done, err := c.openExport(a)
+		if err != nil {
+			return journal.Head{}, err
+		}
+		defer done()
+		return journal.VerifyExport(ctx, stoppable{ctx, r})
+	case c.State != "":
+		dir, unlock, err := c.journalDir()
+		if err != nil {
+			return journal.Head{}, err
+		}
+		defer unlock()
+		return journal.Verify(ctx, dir)
+	}
+	return c.verifyRunning(ctx, a)
+}
+
+// verifyRunning reads the records up to the size at the start and compares
+// the tree over them with what the daemon said it would be.
+func (c *verifyCmd) verifyRunning(ctx context.Context, a *app) (head journal.Head, err error) {
+	s := stream{remote: c.remote(), to: allRecords, tries: patience{limit: c.RetryFor, say: a.say}}
+	lines, feed := io.Pipe()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := s.run(ctx, func(line []byte) error {
+			if _, err := feed.Write(line); err != nil {
+				return err
+			}
+			_, err := feed.Write([]byte{'\n'})
+			return err
+		})
+		feed.CloseWithError(err) // nil ends it in order
+		return err
+	})
+	group.Go(func() (err error) {
+		head, err = journal.VerifyExport(ctx, lines)
+		lines.CloseWithError(err)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return head, err
+	}
+	if head.Root.String() != s.root {
+		return head, &journal.DamageError{Seq: 0, Last: max(s.size, 1) - 1,
+			Reason: fmt.Sprintf("the records lead to the root %v, not to %q as the daemon claims", head.Root, s.root)}
+	}
+	return head, nil
+}
+
+// say tells something out of the ordinary.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "waybill: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
