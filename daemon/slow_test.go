@@ -1,0 +1,353 @@
+package daemon
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"waybill/daemon/panelwire"
+)
+
+// gauge reads one number of /metrics.
+func (r *rig) gauge(name string) float64 {
+	r.t.Helper()
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta("waybill_"+name) + ` (.*)$`).FindStringSubmatch(r.metrics())
+	require.NotNil(r.t, m, name)
+	v, err := strconv.ParseFloat(m[1], 64)
+	require.NoError(r.t, err)
+	return v
+}
+
+// serveFile puts a file under ROOT and opens a download of it.
+func (r *rig) serveFile(p *panel, name string, data []byte) (id string) {
+	r.t.Helper()
+	require.NoError(r.t, os.WriteFile(filepath.Join(r.cfg.Root, name), data, 0o644))
+	var opened struct {
+		ID string `json:"file_id"`
+	}
+	p.ok("file_download_request", map[string]any{"path": name}, &opened)
+	return opened.ID
+}
+
+func downloadChunk(ref, id string, from, to int) []byte {
+	return frame(1, panelwire.AppendRequest(nil, ref, "file_download_chunk",
+		map[string]any{"file_id": id, "range": fmt.Sprintf("%d..%d", from, to)}))
+}
+
+// readFrame reads one server frame; a ping is one too.
+func readFrame(t testing.TB, c io.Reader) (opcode byte, payload []byte) {
+	t.Helper()
+	opcode, payload, err := tryFrame(c)
+	require.NoError(t, err)
+	return opcode, payload
+}
+
+func tryFrame(c io.Reader) (opcode byte, payload []byte, err error) {
+	var h [10]byte
+	if _, err = io.ReadFull(c, h[:2]); err != nil {
+		return 0, nil, err
+	}
+	n := int(h[1])
+	switch n {
+	case 126:
+		if _, err = io.ReadFull(c, h[2:4]); err != nil {
+			return 0, nil, err
+		}
+		n = int(binary.BigEndian.Uint16(h[2:]))
+	case 127:
+		if _, err = io.ReadFull(c, h[2:10]); err != nil {
+			return 0, nil, err
+		}
+		n = int(binary.BigEndian.Uint64(h[2:]))
+	}
+	payload = make([]byte, n)
+	_, err = io.ReadFull(c, payload)
+	return h[0] & 0x0f, payload, err
+}
+
+// dataFrame is the next frame that is no ping.
+func dataFrame(t testing.TB, c io.Reader) string {
+	t.Helper()
+	for {
+		op, b := readFrame(t, c)
+		if op == 9 {
+			continue
+		}
+		require.EqualValues(t, 1, op)
+		return string(b)
+	}
+}
+
+// ended reads until the connection is over, whatever comes.
+func ended(t testing.TB, c net.Conn) {
+	t.Helper()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+	_, err := io.Copy(io.Discard, c)
+	if err != nil {
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection does not end")
+	}
+}
+
+// A peer that sends and does not read is closed when its small replies are too
+// many; that costs neither memory nor its neighbours.
+func TestManySmallRepliesUnread(t *testing.T) {
+	r := run(t, nil)
+	c := r.raw(r.token)
+	ping := frame(1, []byte(`{"action":"ping","echo":"`+strings.Repeat("x", 60<<10)+`"}`))
+	require.NoError(t, c.SetWriteDeadline(time.Now().Add(patience)))
+	var err error
+	for err == nil {
+		_, err = c.Write(ping)
+	}
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	assert.EqualValues(t, 1, r.gauge("slow_consumers_closed_total"))
+	r.panel(r.token).ok("get_permissions", nil, nil)
+}
+
+// A peer to which nothing can be written is closed; one that reads slowly,
+// never sending a thing, gets everything.
+func TestStalledIsClosedSlowIsNot(t *testing.T) {
+	const size = 4 << 20
+	r := run(t, func(c *Config) {
+		c.StallAfter, c.SilentAfter, c.PingEvery, c.CloseWithin = 300*time.Millisecond, time.Second, 100*time.Millisecond, 50*time.Millisecond
+	})
+	data := random(size)
+	p := r.panel(r.token)
+	id := r.serveFile(p, "big", data)
+	go func() { _, _, _ = p.ws.Read(context.Background()) }() // answers pings
+
+	stalled, slow := r.raw(r.token), r.raw(r.token)
+	for _, c := range []net.Conn{stalled, slow} {
+		require.NoError(t, c.(*net.TCPConn).SetReadBuffer(64<<10))
+		_, err := c.Write(downloadChunk("x", id, 0, size))
+		require.NoError(t, err)
+	}
+	begun := time.Now()
+	text := dataFrame(t, trickle{slow, 64 << 10, 20 * time.Millisecond})
+	assert.Greater(t, time.Since(begun), time.Second, "slow enough to show something")
+	rep, err := panelwire.ParseReply([]byte(text))
+	require.NoError(t, err)
+	got, err := rep.Content(size, false)
+	require.NoError(t, err)
+	assert.True(t, string(got) == string(data))
+	require.True(t, soon(func() bool { return r.gauge("slow_consumers_closed_total") == 1 }))
+	ended(t, stalled)
+}
+
+// trickle reads no more than n bytes a pause.
+type trickle struct {
+	r     io.Reader
+	n     int
+	pause time.Duration
+}
+
+func (s trickle) Read(b []byte) (int, error) {
+	time.Sleep(s.pause) // it is what is tested
+	return s.r.Read(b[:min(len(b), s.n)])
+}
+
+// Large replies are made when there is room for them: for one connection, and
+// for all.
+func TestLargeRepliesWaitForRoom(t *testing.T) {
+	const size, asked = 8 << 20, 5
+	r := run(t, func(c *Config) { c.HolderStall, c.PingEvery = time.Hour, time.Second })
+	p := r.panel(r.token)
+	id := r.serveFile(p, "big", random(size))
+	var conns []net.Conn
+	for range asked {
+		c := r.raw(r.token)
+		for i := range 3 {
+			_, err := c.Write(downloadChunk(fmt.Sprint(i), id, 0, size))
+			require.NoError(t, err)
+		}
+		conns = append(conns, c)
+	}
+	require.True(t, soon(func() bool { return r.gauge("pending_requests") >= 2*asked }))
+	require.True(t, soon(func() bool { return r.gauge("large_reply_bytes") > 16<<20 }))
+	for range 20 {
+		assert.LessOrEqual(t, r.gauge("large_reply_bytes"), float64(replyBudget))
+	}
+	p.ok("get_permissions", nil, nil)
+	for _, c := range conns {
+		for i := range 3 {
+			text := dataFrame(t, c)
+			assert.Contains(t, text[len(text)-20:], fmt.Sprintf(`"id":"%d"`, i))
+			assert.LessOrEqual(t, r.gauge("large_reply_bytes"), float64(replyBudget))
+		}
+	}
+	require.True(t, soon(func() bool { return r.gauge("large_reply_bytes") == 0 && r.gauge("pending_requests") == 0 }))
+}
+
+// Who holds the room for large replies and does not read gives way; who has
+// shown that he reads does not even wait for that.
+func TestHoldersOfTheBudgetGiveWay(t *testing.T) {
+	const size = 8 << 20
+	r := run(t, func(c *Config) { c.HolderStall, c.PingEvery, c.CloseWithin = 300*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond })
+	p := r.panel(r.token)
+	id := r.serveFile(p, "big", random(size))
+	proven := r.panel(r.token)
+	proven.ok("file_download_chunk", map[string]any{"file_id": id, "range": "0..2097152"}, nil)
+	for range 10 {
+		c := r.raw(r.token)
+		_, err := c.Write(downloadChunk("x", id, 0, size))
+		require.NoError(t, err)
+	}
+	require.True(t, soon(func() bool { return r.gauge("large_reply_bytes") > float64(newcomerShare-contentRoom(size, false)) }))
+	proven.ok("file_download_chunk", map[string]any{"file_id": id, "range": "0..65536"}, nil)
+	r.panel(r.token).ok("file_download_chunk", map[string]any{"file_id": id, "range": "0..8388608"}, nil)
+}
+
+// A message over 1 MiB needs one of few places; who holds one and sends
+// nothing gives way.
+func TestBigMessagesTakeTurns(t *testing.T) {
+	r := run(t, func(c *Config) { c.HolderStall, c.PingEvery, c.CloseWithin = 200*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond })
+	big := frame(1, []byte(`{"action":"ping","id":"big","params":{"x":"`+strings.Repeat("x", 2<<20)+`"}}`))
+	var stuck []net.Conn
+	for range bigSlots + 2 {
+		c := r.raw(r.token)
+		go func() { _, _ = c.Write(big[:3<<19]) }()
+		stuck = append(stuck, c)
+	}
+	require.True(t, soon(func() bool { return r.gauge("inbound_bytes") >= (bigSlots*2+2)<<20 }))
+	assert.LessOrEqual(t, r.gauge("inbound_bytes"), float64((bigSlots*2+2)<<20))
+	p := r.panel(r.token)
+	p.ws.SetReadLimit(64 << 20)
+	p.send(string(big[14:]))
+	assert.Equal(t, "big", p.reply().ID)
+	for _, c := range stuck[:bigSlots] {
+		_ = c.Close()
+	}
+}
+
+// While a connection has as much in hand as it may, it is not read from, and
+// not blamed for its silence.
+func TestReadingPauses(t *testing.T) {
+	b := runBlocked(t, func(c *Config) { c.SilentAfter, c.PingEvery = 200*time.Millisecond, 50*time.Millisecond })
+	const piece, pieces = 1 << 20, 60
+	c := b.raw(b.token)
+	p := b.panel(b.token)
+	id := p.upload("f", piece*pieces)
+	go func() { _, _, _ = p.ws.Read(context.Background()) }() // answers pings
+	b.armed.Store(true)
+	sent := make(chan error, 1)
+	go func() {
+		data := make([]byte, piece)
+		for i := range pieces {
+			msg := panelwire.AppendPacket(nil, strconv.Itoa(i), "file_upload_chunk", map[string]any{"file_id": id, "offset": i * piece}, data)
+			if _, err := c.Write(frame(2, msg)); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	within(t, b.entered, "no sync")
+	var most float64
+	for range 40 {
+		most = max(most, b.gauge("inbound_bytes"))
+		time.Sleep(10 * time.Millisecond) // longer than SilentAfter in all
+	}
+	assert.LessOrEqual(t, most, float64(maxInbound))
+	select {
+	case err := <-sent:
+		require.Fail(t, "everything was read", "%v", err)
+	default:
+	}
+	b.release()
+	done := ""
+	for range pieces {
+		done = dataFrame(t, c)
+		require.Contains(t, done, `"status":"ok"`)
+	}
+	require.NoError(t, within(t, sent, "not all was read"))
+	require.True(t, soon(func() bool { return b.gauge("inbound_bytes") == 0 }))
+}
+
+func TestKeepAlive(t *testing.T) {
+	r := run(t, func(c *Config) { c.SilentAfter, c.PingEvery, c.CloseWithin = 250*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond })
+	t.Run("a silent peer is pinged and dropped", func(t *testing.T) {
+		c := r.raw(r.token)
+		op, payload := readFrame(t, c)
+		assert.EqualValues(t, 9, op)
+		assert.Empty(t, payload)
+		ended(t, c)
+	})
+	t.Run("a peer that answers stays", func(t *testing.T) {
+		c := r.raw(r.token)
+		for begun := time.Now(); time.Since(begun) < 600*time.Millisecond; {
+			op, _ := readFrame(t, c)
+			require.EqualValues(t, 9, op)
+			_, err := c.Write(frame(10, nil))
+			require.NoError(t, err)
+		}
+	})
+	t.Run("bytes of a frame count", func(t *testing.T) {
+		c := r.raw(r.token)
+		msg := frame(1, []byte(`{"action":"ping","id":"a"}`))
+		go func() {
+			for i := range msg {
+				_, _ = c.Write(msg[i : i+1])
+				time.Sleep(25 * time.Millisecond) // it is what is tested
+			}
+		}()
+		assert.Contains(t, dataFrame(t, c), `"status":"ok"`)
+	})
+	t.Run("pings are answered with what they carry", func(t *testing.T) {
+		c := r.raw(r.token)
+		_, err := c.Write(frame(9, []byte("payload")))
+		require.NoError(t, err)
+		for {
+			op, b := readFrame(t, c)
+			if op == 10 {
+				assert.Equal(t, "payload", string(b))
+				return
+			}
+			require.EqualValues(t, 9, op)
+		}
+	})
+}
+
+// A client that closes gets its close answered.
+func TestClientCloses(t *testing.T) {
+	r := run(t, nil)
+	p := r.panel(r.token)
+	require.NoError(t, p.ws.Close(websocket.StatusNormalClosure, "bye"))
+	require.True(t, soon(func() bool { return r.gauge(`connections{state="authenticated"}`) == 0 }))
+}
+
+// What was asked before a connection was lost is done, and has its record.
+func TestConnectionLost(t *testing.T) {
+	b := runBlocked(t, nil)
+	p := b.panel(b.token)
+	id := p.upload("f", 8)
+	dl := b.serveFile(p, "g", []byte("12345678"))
+	b.armed.Store(true)
+	p.chunk(id, 0, []byte("abcd"))
+	within(t, b.entered, "no sync")
+	p.chunk(id, 4, []byte("efgh"))
+	info := p.ask("get_file_info", map[string]any{"path": "f"})
+	for range 5 {
+		p.ask("file_download_chunk", map[string]any{"file_id": dl, "range": "0..8"})
+	}
+	require.True(t, soon(func() bool { return b.gauge("pending_requests") >= 3 }))
+	_ = p.ws.CloseNow()
+	b.release()
+	require.True(t, soon(func() bool { return b.gauge("pending_requests") == 0 }))
+	got, err := os.ReadFile(filepath.Join(b.cfg.Root, "f"))
+	require.NoError(t, err)
+	assert.Equal(t, "abcdefgh", string(got))
+	assert.Equal(t, 1, count(b.records(), func(x record) bool { return x.Ref == info }))
+}
