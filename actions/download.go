@@ -16,20 +16,27 @@ type download struct {
 	sessions.Download
 	name fsview.Name
 
+	// reading is held shared while bytes are read and recorded, alone while the
+	// download ends: bytes go out before the last download.read or not at all.
+	reading sync.RWMutex
+
 	mu sync.Mutex
 	clock
-	// unread are ranges handed out and not yet in a download.read.
-	unread sessions.Set
-	noted  time.Time
-	ended  bool
-	// from is the caller whose reading the next fact tells of.
+	// unnoted is what was handed out and is not yet in a download.read.
+	unnoted []readBy
+	noted   time.Time
+	ended   bool
+}
+
+// readBy is what one connection has read.
+type readBy struct {
 	from origin
+	set  sessions.Set
 }
 
 func (e *Engine) newDownload(d sessions.Download, name fsview.Name) *download {
 	live := &download{Download: d, name: name}
 	live.last = e.cfg.Now()
-	live.from = origin{actor: d.Owner, via: "download", ref: d.ID.String()}
 	return live
 }
 
@@ -113,12 +120,31 @@ var contentPool = sync.Pool{New: func() any { return new([]byte) }}
 
 // readDownload hands out bytes. They alone do not wait for their record,
 // which follows within a second.
-func (e *Engine) readDownload(a *DownloadChunk) (Result, error) {
+func (e *Engine) readDownload(c *Call, a *DownloadChunk) (Result, error) {
 	d, err := e.liveDownload(a.Session)
 	if err != nil {
 		return nil, err
 	}
 	defer e.leaveDownload(d)
+	out, err := e.readNoted(d, c.origin(), a)
+	if err != nil {
+		return nil, err
+	}
+	if a.From == a.To {
+		return e.answered(c, out) // no download.read tells of it
+	}
+	return out, nil
+}
+
+func (e *Engine) readNoted(d *download, from origin, a *DownloadChunk) (*Content, error) {
+	d.reading.RLock()
+	defer d.reading.RUnlock()
+	d.mu.Lock()
+	ended := d.ended
+	d.mu.Unlock()
+	if ended {
+		return nil, Errorf(CodeNoTransfer, "no download %s", a.Session)
+	}
 	if a.From < 0 || a.From > a.To || a.To > d.Identity.Size || a.To-a.From > DownloadSpan {
 		return nil, Errorf(CodeParam, "range: %d..%d of a file of %d bytes", a.From, a.To, d.Identity.Size)
 	}
@@ -131,9 +157,7 @@ func (e *Engine) readDownload(a *DownloadChunk) (Result, error) {
 		out.Release()
 		return nil, err
 	}
-	d.mu.Lock()
-	d.unread.Add(sessions.Range{a.From, a.To})
-	d.mu.Unlock()
+	d.note(from, sessions.Range{a.From, a.To})
 	if e.cfg.Observe.BytesOut != nil {
 		e.cfg.Observe.BytesOut(a.To - a.From)
 	}
@@ -146,10 +170,14 @@ func (e *Engine) readDownload(a *DownloadChunk) (Result, error) {
 func (e *Engine) readBound(d *download, p []byte, off int64) error {
 	changed := Errorf(CodeTransfer, "the file changed since the download began")
 	file, err := e.cfg.Root.Open(d.name)
-	if errors.Is(err, fsview.ErrNotFound) || errors.Is(err, fsview.ErrIsDirectory) || errors.Is(err, fsview.ErrIsFile) {
-		return changed
-	}
 	if err != nil {
+		// Whatever is there now, it is not that file: even one that may not be
+		// opened any more has had its ctime changed.
+		for _, other := range []error{fsview.ErrNotFound, fsview.ErrIsDirectory, fsview.ErrIsFile, fsview.ErrEscape, fsview.ErrAccess} {
+			if errors.Is(err, other) {
+				return changed
+			}
+		}
 		return fileError(err)
 	}
 	defer file.Close() // it was only read
@@ -157,7 +185,7 @@ func (e *Engine) readBound(d *download, p []byte, off int64) error {
 		return changed
 	}
 	if len(p) > 0 {
-		if _, err := file.ReadAt(p, off); err != nil {
+		if _, err := file.ReadAt(p, off); err != nil && file.Check() == nil {
 			return fileError(err)
 		}
 	}
@@ -167,26 +195,38 @@ func (e *Engine) readBound(d *download, p []byte, off int64) error {
 	return nil
 }
 
-// takeUnread returns what was handed out since the last fact.
-func (d *download) takeUnread() []sessions.Range {
+// note keeps in mind what a connection has read.
+func (d *download) note(from origin, r sessions.Range) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	ranges := d.unread.Ranges()
-	d.unread = sessions.Set{}
-	return ranges
+	for i := range d.unnoted {
+		if by := &d.unnoted[i]; sameConnection(by.from, from) {
+			by.from = from
+			by.set.Add(r)
+			return
+		}
+	}
+	d.unnoted = append(d.unnoted, readBy{from, sessions.SetOf(r)})
 }
 
-// noteRead records what a download handed out.
+// noteRead records what a download handed out since the last time: one fact a
+// connection, since knowing the session's ID is enough to read.
 func (e *Engine) noteRead(d *download) error {
-	ranges := d.takeUnread()
-	if len(ranges) == 0 {
-		return nil
-	}
-	return e.core.decide(d.from, func(s *State) ([]sessions.Fact, error) {
-		return factsOf(ranges, func(part []sessions.Range) (sessions.Fact, error) {
-			return s.sessions.ReadDownload(d.ID, part)
+	d.mu.Lock()
+	read := d.unnoted
+	d.unnoted = nil
+	d.mu.Unlock()
+	for _, by := range read {
+		err := e.core.decide(by.from, func(s *State) ([]sessions.Fact, error) {
+			return factsOf(by.set.Ranges(), func(part []sessions.Range) (sessions.Fact, error) {
+				return s.sessions.ReadDownload(d.ID, part)
+			})
 		})
-	})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *Engine) closeDownload(c *Call, a *DownloadClose) (Result, error) {
@@ -200,6 +240,8 @@ func (e *Engine) closeDownload(c *Call, a *DownloadClose) (Result, error) {
 
 // endDownload records what was read and then the end.
 func (e *Engine) endDownload(d *download, from origin, end func(*sessions.Table, sessions.ID) (sessions.Fact, error)) error {
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	if err := e.noteRead(d); err != nil {
 		return err
 	}
@@ -250,8 +292,11 @@ func (e *Engine) reapDownload(d *download, now time.Time) error {
 	if idle {
 		return e.endDownload(d, origin{actorDaemon, "reaper", d.ID.String()}, (*sessions.Table).ExpireDownload)
 	}
-	if due {
-		return e.noteRead(d)
+	if !due {
+		return nil
 	}
-	return nil
+	// What is taken here must be recorded before the download can be closed.
+	d.reading.RLock()
+	defer d.reading.RUnlock()
+	return e.noteRead(d)
 }

@@ -188,7 +188,7 @@ func (e *Engine) run(ctx context.Context, c *Call, id sessions.ID) (Result, erro
 	case *DownloadRequest:
 		return e.openDownload(ctx, c, a, id)
 	case *DownloadChunk:
-		return e.readDownload(a)
+		return e.readDownload(c, a)
 	case *DownloadClose:
 		return e.closeDownload(c, a)
 	case *FileInfo:
