@@ -182,6 +182,9 @@ func (c *core) serve(works []*work) error {
 			return c.fail(err)
 		}
 	}
+	if answerEarly {
+		b.answer()
+	}
 	if err := c.commit(); err != nil {
 		return c.fail(err)
 	}
@@ -189,11 +192,19 @@ func (c *core) serve(works []*work) error {
 		w.view(c.state)
 		w.done <- struct{}{}
 	}
+	b.answer()
+	c.reset()
+	return nil
+}
+
+// answer lets the decisions' answers leave; from then on works belong to
+// others.
+func (b *batch) answer() {
 	for _, w := range b.works {
 		w.done <- struct{}{}
 	}
-	c.reset()
-	return nil
+	clear(b.works)
+	b.works = b.works[:0]
 }
 
 func (c *core) reset() {

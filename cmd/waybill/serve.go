@@ -51,6 +51,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 			}
 		},
 	}
+	unsound(&cfg)
 	if err := daemon.Run(ctx, cfg); err != nil {
 		return &exitError{daemon.ExitCode(err), err}
 	}
