@@ -103,10 +103,13 @@ func BenchmarkReplay(b *testing.B) {
 	require.NoError(b, err)
 	defer l.Close()
 	n := 0
+	u0, s0 := cpu(b)
 	for b.Loop() {
 		require.NoError(b, l.Replay(ctx, 0, func(*Entry) error { n++; return nil }))
 	}
+	u1, s1 := cpu(b)
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(u1+s1-u0-s0)/float64(n), "cpu-ns/record")
 }
 
 func BenchmarkRead(b *testing.B) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,33 +16,55 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// copyDir copies a journal, without the holes in its files.
+// copyDir copies a journal, of its files only what is in use and not the hole
+// behind it.
 func copyDir(t testing.TB, from string) string {
 	t.Helper()
 	to := t.TempDir()
 	names, err := os.ReadDir(from)
 	require.NoError(t, err)
 	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join(from, name.Name()))
+		src, err := os.Open(filepath.Join(from, name.Name()))
 		require.NoError(t, err)
-		f, err := os.Create(filepath.Join(to, name.Name()))
+		dst, err := os.Create(filepath.Join(to, name.Name()))
 		require.NoError(t, err)
-		_, err = f.Write(bytes.TrimRight(data, "\x00"))
+		n, err := io.CopyN(dst, src, usedBytes(t, src))
+		require.NoError(t, err, "%s: %d bytes", name, n)
+		info, err := src.Stat()
 		require.NoError(t, err)
-		require.NoError(t, f.Truncate(int64(len(data))))
-		require.NoError(t, f.Close())
+		require.NoError(t, dst.Truncate(info.Size()))
+		require.NoError(t, errors.Join(src.Close(), dst.Close()))
 	}
 	return to
+}
+
+// usedBytes gives the size of the pages in use at the start of a segment.
+func usedBytes(t testing.TB, f *os.File) int64 {
+	t.Helper()
+	meta := make([]byte, 2*pageSize)
+	_, err := f.ReadAt(meta, 0)
+	require.NoError(t, err)
+	return int64(max(readMeta(meta, 0).end, readMeta(meta, 1).end)) * pageSize
 }
 
 // patch replaces every occurrence of old, also in pages that are free.
 func patch(t testing.TB, path string, old, new []byte) {
 	t.Helper()
 	require.Len(t, new, len(old))
-	data, err := os.ReadFile(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	require.NoError(t, err)
-	require.True(t, bytes.Contains(data, old), "%q is not in %s", old, path)
-	require.NoError(t, os.WriteFile(path, bytes.ReplaceAll(data, old, new), 0o600))
+	data := make([]byte, usedBytes(t, f))
+	_, err = f.ReadAt(data, 0)
+	require.NoError(t, err)
+	found := false
+	for at := bytes.Index(data, old); at >= 0; at = bytes.Index(data, old) {
+		_, err = f.WriteAt(new, int64(at))
+		require.NoError(t, err)
+		copy(data[at:], new)
+		found = true
+	}
+	require.True(t, found, "%q is not in %s", old, path)
+	require.NoError(t, f.Close())
 }
 
 func flipped(b []byte, at int) []byte {
@@ -63,6 +86,17 @@ func leafOf(seq uint64) []byte {
 	var h hasher
 	leaf := h.leaf(testLine(seq, 0))
 	return leaf[:]
+}
+
+// forge changes a record and its hash in the tile.
+func forge(t testing.TB, dir string, seq uint64) {
+	edit(t, dir, 0, func(tx *bolt.Tx) error {
+		line := bytes.Replace(testLine(seq, 0), []byte("main"), []byte("niam"), 1)
+		var h hasher
+		leaf := h.leaf(line)
+		tile := bytes.Replace(tx.Bucket(tileBucket).Get(tileKey(0, seq/tileWidth)), leafOf(seq), leaf[:], 1)
+		return errors.Join(tx.Bucket(logBucket).Put(seqKey(seq), line), tx.Bucket(tileBucket).Put(tileKey(0, seq/tileWidth), tile))
+	})
 }
 
 func swapRecords(a, b uint64) func(tx *bolt.Tx) error {
@@ -108,14 +142,12 @@ func TestDamage(t *testing.T) {
 			patch(t, filepath.Join(dir, seg0), leafOf(300), flipped(leafOf(300), 9))
 		}, 300, 300},
 		"record and its hash": {large, func(t *testing.T, dir string) {
-			edit(t, dir, 0, func(tx *bolt.Tx) error {
-				line := bytes.Replace(testLine(1000, 0), []byte("main"), []byte("niam"), 1)
-				var h hasher
-				leaf := h.leaf(line)
-				tile := bytes.Replace(tx.Bucket(tileBucket).Get(tileKey(0, 3)), leafOf(1000), leaf[:], 1)
-				return errors.Join(tx.Bucket(logBucket).Put(seqKey(1000), line), tx.Bucket(tileBucket).Put(tileKey(0, 3), tile))
-			})
+			forge(t, dir, 1000)
 		}, 768, 1023},
+		"record and its hash, then a record": {large, func(t *testing.T, dir string) {
+			forge(t, dir, 300)
+			patch(t, filepath.Join(dir, seg0), body(1020), flipped(body(1020), 6))
+		}, 256, 511},
 		"level-1 tile": {large, func(t *testing.T, dir string) {
 			edit(t, dir, 0, func(tx *bolt.Tx) error {
 				return tx.Bucket(tileBucket).Put(tileKey(1, 0), flipped(tx.Bucket(tileBucket).Get(tileKey(1, 0)), 2*32))
@@ -165,9 +197,7 @@ func TestDamage(t *testing.T) {
 		}, 600, 600},
 		"sealed segment ends early": {large, func(t *testing.T, dir string) {
 			require.NoError(t, os.Remove(filepath.Join(dir, seg0)))
-			data, err := os.ReadFile(filepath.Join(dirs[small], seg0))
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(dir, seg0), data, 0o600))
+			require.NoError(t, os.Rename(filepath.Join(copyDir(t, dirs[small]), seg0), filepath.Join(dir, seg0)))
 		}, 700, SegmentRecords - 1},
 		"record after the end of a sealed segment": {large, func(t *testing.T, dir string) {
 			edit(t, dir, 0, func(tx *bolt.Tx) error {
@@ -218,14 +248,18 @@ func TestDamage(t *testing.T) {
 			require.NoError(t, os.Truncate(filepath.Join(dir, seg0), 20*pageSize))
 		}, 0, SegmentRecords - 1},
 		"newest meta page": {small, func(t *testing.T, dir string) {
-			data, err := os.ReadFile(filepath.Join(dir, seg0))
+			f, err := os.OpenFile(filepath.Join(dir, seg0), os.O_RDWR, 0)
 			require.NoError(t, err)
-			page := uint64(0)
+			data := make([]byte, 2*pageSize)
+			_, err = f.ReadAt(data, 0)
+			require.NoError(t, err)
+			at := pageHeader + 20
 			if readMeta(data, 1).tx > readMeta(data, 0).tx {
-				page = 1
+				at += pageSize
 			}
-			data[page*pageSize+pageHeader+20] ^= 1
-			require.NoError(t, os.WriteFile(filepath.Join(dir, seg0), data, 0o600))
+			_, err = f.WriteAt(flipped(data[at:at+1], 0), int64(at))
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
 		}, 0, SegmentRecords - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,12 +305,13 @@ func TestBitFlips(t *testing.T) {
 	head := l.Head()
 	require.NoError(t, l.Close())
 	path := filepath.Join(dir, segmentName(0))
-	data, err := os.ReadFile(path)
-	require.NoError(t, err)
-	used := int(readMeta(data, 0).end * pageSize)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer f.Close()
+	used := int(usedBytes(t, f))
+	data := make([]byte, used)
+	_, err = f.ReadAt(data, 0)
+	require.NoError(t, err)
 
 	flips := 1000
 	if testing.Short() {
@@ -416,4 +451,25 @@ func (r *failingReader) Read(p []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	return n, nil
+}
+
+// A tail of long records is more than one chunk.
+func TestDamageInLongTail(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir, Options{})
+	require.NoError(t, err)
+	require.NoError(t, l.Append(testLines(0, 256, 0)))
+	require.NoError(t, l.Append(testLines(256, 100, 30000)))
+	require.NoError(t, l.Replay(ctx, 0, func(*Entry) error { return nil }))
+	require.NoError(t, l.Close())
+	line := testLine(270, 30000)
+	patch(t, filepath.Join(dir, segmentName(0)), line[:1000], flipped(line[:1000], 999))
+	_, verr := Verify(ctx, dir)
+	_, oerr := Open(dir, Options{})
+	for _, err := range []error{verr, oerr} {
+		var d *DamageError
+		require.ErrorAs(t, err, &d)
+		assert.EqualValues(t, 256, d.Seq)
+		assert.EqualValues(t, 355, d.Last)
+	}
 }

@@ -23,7 +23,7 @@ var errInjected = errors.New("injected")
 // what was acknowledged.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	base := journalOf(t, SegmentRecords-5)
+	base := nearlyFull(t)
 	const before = SegmentRecords - 5
 
 	for _, c := range []struct {
@@ -107,7 +107,7 @@ func TestFaults(t *testing.T) {
 // What a crash can leave beside the segments.
 func TestCrashLeftovers(t *testing.T) {
 	t.Parallel()
-	base := copyDir(t, journalOf(t, SegmentRecords-5))
+	base := copyDir(t, nearlyFull(t))
 	l, err := Open(base, Options{})
 	require.NoError(t, err)
 	fill(t, l, SegmentRecords)
@@ -304,7 +304,7 @@ func TestClosed(t *testing.T) {
 // Readers of all sorts run beside an Append that crosses a segment's end.
 func TestConcurrent(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
-	l := openTest(t, copyDir(t, journalOf(t, SegmentRecords-5)), Options{})
+	l := openTest(t, copyDir(t, nearlyFull(t)), Options{})
 	const start, end = SegmentRecords - 5, SegmentRecords + 3000
 	tree := NewTree()
 	require.NoError(t, l.Read(ctx, 0, start, func(line []byte) error { tree.Append(line); return nil }))
@@ -371,29 +371,4 @@ func TestConcurrent(t *testing.T) {
 		runtime.Gosched()
 	}
 	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "a goroutine is left")
-}
-
-// Only so many sealed segments stay open.
-func TestSealedSegmentsAreClosed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes six segments")
-	}
-	t.Parallel()
-	l, err := Open(t.TempDir(), Options{})
-	require.NoError(t, err)
-	defer l.Close()
-	const segments = sealedOpen + 2
-	lines := make([][]byte, 2*MaxBatchRecords)
-	for at := uint64(0); at < segments*SegmentRecords; at += 2 * MaxBatchRecords {
-		for i := range lines {
-			lines[i] = AppendRecord(lines[i][:0], &Record{Seq: at + uint64(i), At: epoch, Kind: "x", Body: []byte(`{}`)})
-		}
-		require.NoError(t, l.Append(lines))
-	}
-	for seq := uint64(0); seq < segments*SegmentRecords; seq += SegmentRecords {
-		require.NoError(t, l.Read(ctx, seq, seq+1, func([]byte) error { return nil }))
-	}
-	l.shelf.mu.Lock()
-	defer l.shelf.mu.Unlock()
-	assert.LessOrEqual(t, len(l.shelf.open), sealedOpen+1)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,6 +85,35 @@ func journalOf(t testing.TB, size uint64) string {
 	fill(t, l, size)
 	require.NoError(t, l.Close())
 	return dir
+}
+
+// nearlyFull gives a closed journal whose first segment has room for five
+// records, to be copied, not changed.
+func nearlyFull(t testing.TB) string {
+	t.Helper()
+	nearlyFullOnce.Do(func() {
+		l, err := Open(nearlyFullDir, Options{})
+		require.NoError(t, err)
+		fill(t, l, SegmentRecords-5)
+		require.NoError(t, l.Close())
+	})
+	return nearlyFullDir
+}
+
+var (
+	nearlyFullOnce sync.Once
+	nearlyFullDir  string
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "waybill-journal-test")
+	if err != nil {
+		panic(err)
+	}
+	nearlyFullDir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // tlogRoots gives the root after every one of n records, as x/mod computes it.
@@ -190,6 +220,7 @@ func TestSegments(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, segmentName(2*SegmentRecords)))
 	require.NoError(t, l.Close())
 	l = openTest(t, dir, Options{})
+	l.shelf.keep = 1
 	require.Equal(t, tree.Head(), l.Head())
 	grow(n)
 	for size, root := range check {
@@ -226,6 +257,9 @@ func TestSegments(t *testing.T) {
 		require.Equal(t, min(from+2000, n), next)
 	}
 	require.Error(t, l.Replay(ctx, n+1, func(*Entry) error { return nil }))
+	l.shelf.mu.Lock()
+	defer l.shelf.mu.Unlock()
+	assert.Len(t, l.shelf.open, 2, "the active segment and the one that may lie about")
 }
 
 func TestReplayStopsAtCallersError(t *testing.T) {

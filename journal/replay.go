@@ -13,9 +13,10 @@ import (
 // Replay gives the records from seq from up to the head at the call, in order,
 // to fn, for which the Entry and its slices are valid until it returns. Before
 // fn sees a record, its hash has been compared with the stored tile, or, after
-// the last full tile, with the stored root; the whole adds up to the head's
-// root. What does not fit is a *DamageError. An error of fn ends the replay and
-// comes back wrapped with the seq.
+// the last full tile, with the head's root; only when these last records are
+// more than 1 MiB does that come at their end (Open has compared them before).
+// Everything adds up to the head's root. What does not fit is a *DamageError.
+// An error of fn ends the replay and comes back wrapped with the seq.
 func (l *Log) Replay(ctx context.Context, from uint64, fn func(*Entry) error) error {
 	head := l.Head()
 	if from > head.Size {
@@ -27,7 +28,7 @@ func (l *Log) Replay(ctx context.Context, from uint64, fn func(*Entry) error) er
 // checker is the end of the pipeline: it holds what came before a chunk.
 type checker struct {
 	from   uint64 // records before it are hashed but not given to fn
-	head   Head   // what the tree must come to
+	head   Head   // what the tree must come to; a zero root is not known
 	tree   *Tree
 	meta   segmentMeta
 	roots  []byte    // the level-1 tile of a full segment, else empty
@@ -54,7 +55,8 @@ func scan(ctx context.Context, s *shelf, from uint64, head Head, c *checker) err
 		return err
 	}
 	if got := c.tree.Head(); got != head && head.Root != (Hash{}) {
-		return damaged("", got.Size, max(head.Size, 1)-1, "%d records add up to %v, the head says %v", got.Size, got.Root, head.Root)
+		last := max(head.Size, 1) - 1
+		return damaged(segmentName(segmentOf(last)), last, last, "%d records add up to %v, the head says %v", got.Size, got.Root, head.Root)
 	}
 	return nil
 }
@@ -80,16 +82,16 @@ func (c *checker) take(k *chunk) error {
 			return damaged(k.file, first, first, "the peaks differ from the records before record %d", first)
 		}
 	}
-	if k.bad >= 0 {
-		seq := k.first + uint64(k.bad)
-		return damaged(k.file, seq, seq, "the line's hash differs from the one in the tile")
-	}
 	for i := range k.nodes {
 		root, filled := c.tree.push(k.nodes[i].level, k.nodes[i].hash)
 		first := c.tree.size - tileWidth
 		if at := int(first%SegmentRecords/tileWidth) * len(root); filled && at < len(c.roots) && root != Hash(c.roots[at:]) {
 			return damaged(k.file, first, first+tileWidth-1, "the root of the tile differs from the one in the level-1 tile")
 		}
+	}
+	if k.bad >= 0 {
+		seq := k.first + uint64(k.bad)
+		return damaged(k.file, seq, seq, "the line's hash differs from the one in the tile")
 	}
 	if err := c.sums(k); err != nil {
 		return err
@@ -121,11 +123,11 @@ func (c *checker) sums(k *chunk) error {
 	if c.tree.Head().Root == head.Root {
 		return nil
 	}
-	// Lines without a stored hash are all that may differ. If one of them is
-	// no record, it is that one.
-	tail := k.first + uint64(len(k.want)/len(Hash{}))
-	for i := int(tail - k.first); i < len(k.ends); i++ {
-		if err := c.record(k, i, k.first+uint64(i)); err != nil {
+	// The lines after the last full tile are all that may differ, or the head
+	// itself. If one of them is no record, it is that one.
+	tail := head.Size - head.Size%tileWidth
+	for seq := max(tail, k.first); seq < head.Size; seq++ {
+		if err := c.record(k, int(seq-k.first), seq); err != nil {
 			return err
 		}
 	}

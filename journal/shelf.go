@@ -13,10 +13,11 @@ import (
 
 // shelf holds the directory's lock and its open segments. Sealed ones are
 // opened when somebody wants to read them, and closed again, the longest
-// unused first, when more than sealedOpen lie about.
+// unused first, when more than keep lie about.
 type shelf struct {
 	dir  string
 	lock *os.File
+	keep int
 
 	mu sync.Mutex
 	// What follows is guarded by mu.
@@ -46,7 +47,7 @@ func openShelf(dir string, readOnly bool) (*shelf, error) {
 	for until := time.Now().Add(lockTimeout); ; time.Sleep(lockRetry) {
 		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if err == nil {
-			return &shelf{dir: dir, lock: f, open: map[uint64]*shelved{}}, nil
+			return &shelf{dir: dir, lock: f, keep: sealedOpen, open: map[uint64]*shelved{}}, nil
 		}
 		if err != unix.EWOULDBLOCK && err != unix.EINTR || time.Now().After(until) {
 			break
@@ -107,7 +108,7 @@ func (s *shelf) give(seg *segment) {
 			oldest = o
 		}
 	}
-	if idle > sealedOpen {
+	if idle > s.keep {
 		// Under mu, so that nobody opens the file before its lock is free.
 		delete(s.open, oldest.seg.first)
 		_ = oldest.seg.close() // nothing of it is unwritten
