@@ -31,6 +31,7 @@ func TestUsageErrors(t *testing.T) {
 		"no export to export":  {"journal", "export", "--export", "f"},
 		"unknown shell":        {"completion", "csh"},
 		"no permissions":       {"token", "issue", "--expires", "1h"},
+		"empty permissions":    {"token", "issue", "--expires", "1h", "--permissions", ","},
 		"expires too far away": {"token", "issue", "--permissions", "*", "--expires", "8761h"},
 	} {
 		r := waybill(t, args...)

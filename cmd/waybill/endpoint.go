@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -176,14 +175,4 @@ func (r *remote) once(ctx context.Context, err error) error {
 		err = r.unreachable(lost)
 	}
 	return interrupted(ctx, err)
-}
-
-// printJSON writes v as one line.
-func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.stdout)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return fail(exitIO, "write: %w", err)
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -79,7 +80,14 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// oneLine keeps an error on one line, whatever went into it.
+// oneLine keeps a text on one line and harmless to a terminal: what daemons
+// and file names put into it is not ours.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, strings.Join(lines, "; "))
 }

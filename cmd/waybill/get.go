@@ -100,7 +100,7 @@ func (c *getCmd) Run(ctx context.Context, a *app) (err error) {
 	if c.JSON {
 		return a.printJSON(end)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s  %s  %s\n", end.SHA1, byteSize(end.Size), end.File)
+	_, err = fmt.Fprintf(a.stdout, "%s  %s  %s\n", end.SHA1, byteSize(end.Size), printable(end.File))
 	return err
 }
 

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -37,6 +39,21 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) (string, bool)
+}
+
+// say tells something out of the ordinary.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "waybill: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// printJSON writes v as one line.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fail(exitIO, "write: %w", err)
+	}
+	return nil
 }
 
 // run does what args ask for and returns the exit code. It ends early when
@@ -70,8 +87,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
-	if text := oneLine(err.Error()); text != "" {
-		fmt.Fprintf(stderr, "waybill: %s\n", text)
+	if err.Error() != "" {
+		a.say("%v", err)
 	}
 	return exitCode(err)
 }
@@ -80,7 +97,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func newParser(ctx context.Context, a *app, grammar *cli, exit func(int)) *kong.Kong {
 	parser, err := kong.New(grammar,
 		kong.Name("waybill"),
-		kong.Description("Serves one directory tree over WebSocket and records every action in an append-only journal."),
+		kong.Description("Serves one directory tree over WebSocket and records every action in an append-only journal. "+
+			"Every flag can also be set in the environment: --token-file is WAYBILL_TOKEN_FILE."),
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
@@ -96,7 +114,7 @@ func newParser(ctx context.Context, a *app, grammar *cli, exit func(int)) *kong.
 // signalError is why a context ended: the signal the process was sent.
 type signalError struct{ sig syscall.Signal }
 
-func (e *signalError) Error() string { return "interrupted: " + e.sig.String() }
+func (e *signalError) Error() string { return "interrupted by " + unix.SignalName(e.sig) }
 
 // signalled returns a context that the first SIGINT or SIGTERM ends, with a
 // *signalError as its cause; the second one ends the process on the spot.

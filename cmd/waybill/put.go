@@ -70,6 +70,7 @@ type putter struct {
 	tries  patience
 
 	at       putNote   // the session as known
+	other    *putNote  // what the note said, if that is with another daemon
 	fresh    bool      // nothing was stored in it yet
 	resumed  bool      // by an earlier run
 	restarts int       // sessions given up in this run
@@ -113,7 +114,7 @@ func (c *putCmd) Run(ctx context.Context, a *app) error {
 	if c.JSON {
 		return a.printJSON(p.end)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s  %s  %s\n", p.end.SHA1, byteSize(p.end.Size), p.end.Path)
+	_, err = fmt.Fprintf(a.stdout, "%s  %s  %s\n", p.end.SHA1, byteSize(p.end.Size), printable(p.end.Path))
 	return err
 }
 

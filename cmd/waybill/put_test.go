@@ -176,6 +176,31 @@ func TestPutOfAChangedFileStartsAnew(t *testing.T) {
 	assert.Len(t, s.records("upload.cancelled"), 1)
 }
 
+// A file on its way to one daemon is sent to another: the first upload can
+// still be gone on with.
+func TestPutToAnotherDaemonMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, other := serve(t), serve(t)
+	g := newGate(t, s.addr, 2<<20, -1)
+	file := filepath.Join(t.TempDir(), "f")
+	sum := randomFile(t, file, 4<<20)
+	put := start(t, t.TempDir(), clean(), via(s, g, "put", file)...)
+	<-g.held
+	put.signal(syscall.SIGKILL)
+	<-put.done
+	r := waybill(t, to(other, "put", file)...)
+	require.Zero(t, r.code, r.err)
+	assert.Equal(t, sum, sumOf(t, filepath.Join(other.root, "f")))
+	r = waybill(t, to(other, "put", file, "..")...)
+	require.Equal(t, exitCantCreate, r.code, r.err)
+
+	g.open()
+	r = waybill(t, via(s, g, "put", file, "--json")...)
+	require.Zero(t, r.code, r.err)
+	assert.True(t, parsePut(t, r.out).Resumed)
+	assert.NoFileExists(t, file+noteSuffix)
+}
+
 // The daemon opens a session and the connection is lost before its answer
 // arrives. put recognises the session that is then in its way as its own.
 func TestPutFindsTheSessionOfALostAnswer(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -52,11 +53,21 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		},
 	}
 	unsound(&cfg)
-	if err := daemon.Run(ctx, cfg); err != nil {
+	err := daemon.Run(ctx, cfg)
+	if err != nil && !isTerminal(a.stderr) {
+		// Where only JSON is read, the reason must not be the one line that
+		// is none.
+		logger.Error().Err(err).Msg("the daemon has ended")
+		return &exitError{daemon.ExitCode(err), errTold}
+	}
+	if err != nil {
 		return &exitError{daemon.ExitCode(err), err}
 	}
 	return nil
 }
+
+// errTold stands for an error that was told already; it has no text.
+var errTold = errors.New("")
 
 // orNone turns a flag's 0, which means none, into the negative value that
 // means it where 0 is the default.

@@ -12,20 +12,23 @@ import (
 func (p *putter) session(ctx context.Context, s *socket) error {
 	var old putNote
 	if p.at.SHA1 == "" && p.note.load(&old) {
-		if old.same(p.at) {
+		switch {
+		case old.same(p.at):
 			p.at = old
 			p.resumed = old.ID != ""
 			if p.resumed {
 				return nil
 			}
-		} else if old.URL == p.at.URL && old.ID != "" {
+		case old.ID == "":
+		case old.URL != p.at.URL:
+			p.other = &old
+		default:
 			// The file has changed or goes elsewhere: nobody will go on with
-			// the old session, and it may stand in the way of the new one.
-			// If it cannot be cancelled, the request for the new one tells.
-			if err := s.call(ctx, "file_upload_cancel", fileIDParams{old.ID}, nil); err != nil {
-				if _, ok := errors.AsType[*refusal](err); !ok {
-					return err
-				}
+			// the old session, and it may stand in the way of the new one. If
+			// it cannot be cancelled, the request for the new one tells.
+			err := s.call(ctx, "file_upload_cancel", fileIDParams{old.ID}, nil)
+			if _, ok := errors.AsType[*refusal](err); err != nil && !ok {
+				return err
 			}
 		}
 	}
@@ -58,7 +61,7 @@ func (p *putter) request(ctx context.Context, s *socket) error {
 		opened.ID, err = p.orphan(ctx, s, err)
 	}
 	if _, final := errors.AsType[*refusal](err); final {
-		p.note.forget()
+		p.forget()
 	}
 	if err != nil {
 		return err
@@ -111,6 +114,14 @@ func (p *putter) restart(ctx context.Context, s *socket) error {
 	}
 	p.at.ID, p.at.Asked, p.resumed = "", false, false
 	return p.request(ctx, s)
+}
+
+// forget gives the note up. One about an upload to another daemon, which made
+// room for ours, is put back.
+func (p *putter) forget() {
+	if p.note.forget(); p.other != nil {
+		_ = p.note.save(*p.other) // it could be written a moment ago
+	}
 }
 
 // save notes the session. Without a note the upload still goes on; only a

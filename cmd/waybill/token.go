@@ -25,6 +25,10 @@ type tokenIssueCmd struct {
 // Run posts /subtoken. The token file must hold the main token: tokens are
 // not issued on the strength of issued ones.
 func (c *tokenIssueCmd) Run(ctx context.Context, a *app) error {
+	if strings.Trim(c.Permissions, ", ") == "" {
+		// The daemon takes none for all of them.
+		return fail(exitUsage, "--permissions is empty")
+	}
 	main, err := c.token()
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (p *putter) attempt(ctx context.Context, s *socket) error {
 			refusedChunk = nil
 			continue
 		default:
-			p.note.forget()
+			p.forget()
 			return p.ended(st)
 		}
 		switch {
@@ -102,7 +102,7 @@ func (p *putter) status(ctx context.Context, s *socket) (st uploadStatus, err er
 
 // placed checks that what stands under the name is what was sent.
 func (p *putter) placed(st uploadStatus) error {
-	p.note.forget()
+	p.forget()
 	if st.SHA1 != p.at.SHA1 {
 		return fail(exitData, "the daemon has a file with SHA-1 %s, not %s", st.SHA1, p.at.SHA1)
 	}

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"waybill/journal"
 )
@@ -74,24 +74,28 @@ func (c *verifyCmd) verify(ctx context.Context, a *app) (journal.Head, error) {
 func (c *verifyCmd) verifyRunning(ctx context.Context, a *app) (head journal.Head, err error) {
 	s := stream{remote: c.remote(), to: allRecords, tries: patience{limit: c.RetryFor, say: a.say}}
 	lines, feed := io.Pipe()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := s.run(ctx, func(line []byte) error {
-			if _, err := feed.Write(line); err != nil {
-				return err
-			}
-			_, err := feed.Write([]byte{'\n'})
-			return err
-		})
-		feed.CloseWithError(err) // nil ends it in order
-		return err
-	})
-	group.Go(func() (err error) {
+	var group sync.WaitGroup
+	group.Go(func() {
 		head, err = journal.VerifyExport(ctx, lines)
-		lines.CloseWithError(err)
-		return err
+		lines.CloseWithError(err) // the reading fails with it
 	})
-	if err := group.Wait(); err != nil {
+	out := bufio.NewWriterSize(feed, 1<<16)
+	read := s.run(ctx, func(line []byte) error {
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+		return out.WriteByte('\n')
+	})
+	if read == nil {
+		read = out.Flush()
+	}
+	feed.CloseWithError(read) // nil ends it in order
+	group.Wait()
+	// Whichever of the two failed first made the other one fail.
+	if read != nil {
+		return head, read
+	}
+	if err != nil {
 		return head, err
 	}
 	if head.Root.String() != s.root {
@@ -99,9 +103,4 @@ func (c *verifyCmd) verifyRunning(ctx context.Context, a *app) (head journal.Hea
 			Reason: fmt.Sprintf("the records lead to the root %v, not to %q as the daemon claims", head.Root, s.root)}
 	}
 	return head, nil
-}
-
-// say tells something out of the ordinary.
-func (a *app) say(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "waybill: %s\n", oneLine(fmt.Sprintf(format, args...)))
 }
