@@ -8,22 +8,26 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// lines is a run of consecutive lines, copied out of a segment.
+// lines is a run of consecutive lines, copied out of a segment. A zero byte
+// stands before each, so that what is hashed as its leaf lies in one piece.
 type lines struct {
 	first uint64 // seq of the first line
 	buf   []byte
 	ends  []int // ends[i] is where line i ends in buf
 }
 
-func (c *lines) line(i int) []byte {
+// leaf gives line i with the byte before it.
+func (c *lines) leaf(i int) []byte {
 	if i == 0 {
 		return c.buf[:c.ends[0]:c.ends[0]]
 	}
 	return c.buf[c.ends[i-1]:c.ends[i]:c.ends[i]]
 }
 
+func (c *lines) line(i int) []byte { return c.leaf(i)[1:] }
+
 func (c *lines) add(line []byte) {
-	c.buf = append(c.buf, line...)
+	c.buf = append(append(c.buf, 0), line...)
 	c.ends = append(c.ends, len(c.buf))
 }
 
