@@ -158,10 +158,14 @@ func innermost(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return e
+	e, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case !ok:
+		return err
+	case e.Op == "dial":
+		return e // where to is of interest here
 	}
-	return err
+	return e.Err
 }
 
 // unreachable is the end of all tries.

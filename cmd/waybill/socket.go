@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -197,7 +198,10 @@ func closeReason(err error) error {
 		}
 		return fmt.Errorf("closed by the daemon (%d)", c.Code)
 	}
-	return innermost(err)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("lost the connection")
+	}
+	return fmt.Errorf("lost the connection: %w", innermost(err))
 }
 
 // awaited is the reply to come of one request.
