@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,7 +72,13 @@ type proc struct {
 // start runs waybill; the test's cleanup kills what is left of it.
 func start(t *testing.T, dir string, env []string, args ...string) *proc {
 	t.Helper()
-	p := &proc{t: t, cmd: exec.Command(binary, args...), done: make(chan struct{}), talked: make(chan struct{})}
+	return launch(t, dir, env, exec.Command(binary, args...))
+}
+
+// launch runs a command that is waybill in the end.
+func launch(t *testing.T, dir string, env []string, cmd *exec.Cmd) *proc {
+	t.Helper()
+	p := &proc{t: t, cmd: cmd, done: make(chan struct{}), talked: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout = dir, env, &p.out
 	stderr, err := p.cmd.StderrPipe()
 	require.NoError(t, err)
@@ -219,8 +226,20 @@ func place(t *testing.T, dir string, flags ...string) *server {
 
 func (s *server) start() {
 	s.t.Helper()
-	args := append([]string{"serve", "--root", s.root, "--state", s.state, "--listen", s.addr, "--reserve", "0"}, s.flags...)
-	s.p = start(s.t, s.t.TempDir(), clean(), args...)
+	s.begin(clean(), binary)
+	s.await()
+}
+
+// begin runs command, which is waybill or something around it, as the daemon.
+func (s *server) begin(env []string, command ...string) {
+	s.t.Helper()
+	args := slices.Concat(command[1:], []string{"serve", "--root", s.root, "--state", s.state, "--listen", s.addr, "--reserve", "0"}, s.flags)
+	s.p = launch(s.t, s.t.TempDir(), env, exec.Command(command[0], args...))
+}
+
+// await waits until the daemon serves.
+func (s *server) await() {
+	s.t.Helper()
 	line := s.p.line(func(l string) bool { return strings.Contains(l, `"message":"serving"`) })
 	var ready struct{ Addr string }
 	require.NoError(s.t, json.Unmarshal([]byte(line), &ready))
