@@ -86,9 +86,10 @@ func cpu(b *testing.B) (user, sys time.Duration) {
 
 const benchRecords = 8*SegmentRecords + 1000
 
-// benchJournal makes a journal of half a million records once.
+// benchJournal makes a journal of half a million records once; TestMain
+// removes it.
 func benchJournal(b *testing.B) string {
-	dir := filepath.Join(os.TempDir(), "waybill-bench-journal")
+	dir := filepath.Join(testDir, "bench")
 	l, err := Open(dir, Options{})
 	require.NoError(b, err)
 	for at := l.Head().Size; at < benchRecords; at = l.Head().Size {

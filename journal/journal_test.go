@@ -91,18 +91,19 @@ func journalOf(t testing.TB, size uint64) string {
 // records, to be copied, not changed.
 func nearlyFull(t testing.TB) string {
 	t.Helper()
+	dir := filepath.Join(testDir, "nearly-full")
 	nearlyFullOnce.Do(func() {
-		l, err := Open(nearlyFullDir, Options{})
+		l, err := Open(dir, Options{})
 		require.NoError(t, err)
 		fill(t, l, SegmentRecords-5)
 		require.NoError(t, l.Close())
 	})
-	return nearlyFullDir
+	return dir
 }
 
 var (
 	nearlyFullOnce sync.Once
-	nearlyFullDir  string
+	testDir        string // of TestMain, for what tests share
 )
 
 func TestMain(m *testing.M) {
@@ -110,7 +111,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	nearlyFullDir = dir
+	testDir = dir
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
