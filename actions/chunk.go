@@ -30,16 +30,16 @@ type padding struct {
 	end, length, trim int64
 }
 
-// length is how many bytes of a text chunk count.
+// counted is how many of a text chunk's n bytes count.
 func (p *padding) counted(offset, n, size int64) int64 {
+	if n == 0 {
+		return 0 // a no-op tells nothing of its sender
+	}
 	if p.length > 0 && offset == p.end-1 {
 		p.trim = p.length
 	}
 	p.end, p.length = offset+n, n
-	switch {
-	case offset+n == size+1:
-		return n - 1
-	case n == p.trim && offset+n < size:
+	if offset+n == size+1 || n == p.trim {
 		return n - 1
 	}
 	return n
@@ -59,20 +59,21 @@ func (e *Engine) chunk(c *Call, a *UploadChunk) (Result, error) {
 	}
 	// Weighted never fails with a background context: waiting here is the
 	// back-pressure on all sockets together.
-	if err := e.window.Acquire(context.Background(), n); err != nil {
+	room := min(n, totalWindow)
+	if err := e.window.Acquire(context.Background(), room); err != nil {
 		return nil, err
 	}
 	p, received, err := u.write(c.origin(), a)
 	c.took()
 	if p == nil {
-		e.window.Release(n)
+		e.window.Release(room)
 		if err != nil {
 			return nil, err
 		}
 		return e.answered(c, &ChunkStored{Received: received})
 	}
 	answer := <-p.answer
-	e.window.Release(n)
+	e.window.Release(room)
 	if answer.err != nil {
 		return nil, answer.err
 	}
