@@ -82,16 +82,7 @@ func (e *Engine) halt(stopReaper func(), workers *errgroup.Group) error {
 	if errors.Is(err, ErrFailed) {
 		return err
 	}
-	e.mu.Lock()
-	downloads := make([]*download, 0, len(e.downloads))
-	for _, d := range e.downloads {
-		downloads = append(downloads, d)
-	}
-	uploads := make([]*upload, 0, len(e.uploads))
-	for _, u := range e.uploads {
-		uploads = append(uploads, u)
-	}
-	e.mu.Unlock()
+	uploads, downloads := e.lives()
 	for _, d := range downloads {
 		err = errors.Join(err, e.noteRead(d))
 	}
@@ -163,8 +154,39 @@ func (e *Engine) redo(ctx context.Context) error {
 			return err
 		}
 	}
+	e.startClocks()
 	e.cfg.Logger.Info().Int("uploads", len(ups)).Int("downloads", len(downs)).Msg("sessions recovered")
 	return nil
+}
+
+// startClocks gives every session its whole idle time from now on: nobody
+// could ask for one while others were recovered.
+func (e *Engine) startClocks() {
+	now := e.cfg.Now()
+	ups, downs := e.lives()
+	for _, u := range ups {
+		u.mu.Lock()
+		u.last = now
+		u.mu.Unlock()
+	}
+	for _, d := range downs {
+		d.mu.Lock()
+		d.last = now
+		d.mu.Unlock()
+	}
+}
+
+// lives returns what is live now; each has a lock of its own.
+func (e *Engine) lives() (ups []*upload, downs []*download) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, u := range e.uploads {
+		ups = append(ups, u)
+	}
+	for _, d := range e.downloads {
+		downs = append(downs, d)
+	}
+	return ups, downs
 }
 
 func (e *Engine) redoDownload(s *sessions.Download) error {
@@ -281,16 +303,7 @@ func (e *Engine) reapUntil(ctx context.Context) error {
 // reap ends what has been idle for too long, tries again what could not be
 // placed, and writes the facts that are due.
 func (e *Engine) reap(now time.Time) error {
-	e.mu.Lock()
-	ups := make([]*upload, 0, len(e.uploads))
-	for _, u := range e.uploads {
-		ups = append(ups, u)
-	}
-	downs := make([]*download, 0, len(e.downloads))
-	for _, d := range e.downloads {
-		downs = append(downs, d)
-	}
-	e.mu.Unlock()
+	ups, downs := e.lives()
 	for _, u := range ups {
 		if err := only(u.reap(now), ErrFailed); err != nil {
 			return err

@@ -15,7 +15,8 @@ var piecePool = sync.Pool{New: func() any { return new([hashPiece]byte) }}
 
 // syncLoop makes the window durable until there is none: one sync covers
 // every chunk written since the last, one fact a connection names them, then
-// their answers leave. While it syncs, the next chunks are written.
+// their answers leave. While it syncs, the next chunks are written; while a
+// window is recorded, the next one is synced.
 func (u *upload) syncLoop() {
 	defer u.engine.busy.Done()
 	u.mu.Lock()
@@ -29,41 +30,86 @@ func (u *upload) syncLoop() {
 		window, file := u.window, u.file
 		u.window = nil
 		u.mu.Unlock()
-		completes, err := u.settleWindow(window, file)
+		err := file.Sync()
 		u.mu.Lock()
+		// Windows are recorded one after the other, and what is recorded is
+		// read back through the handle that abandon closes.
+		for u.recording {
+			u.cond.Wait()
+		}
 		if err != nil {
-			u.abandon(window, err)
+			u.abandon(window, u.failed("sync", err))
 			continue
 		}
-		u.trouble = CodeOK
-		for _, p := range window {
-			u.windowBytes -= p.bytes
-			for _, r := range p.ranges {
-				u.stored.Add(r)
-			}
-		}
-		received := u.stored.Len()
+		u.recording = true
+		u.engine.busy.Add(1)
+		go u.recordWindow(window, file)
+	}
+}
+
+// recordWindow commits the facts of a window that has been synced, and
+// answers it.
+func (u *upload) recordWindow(window []*pendingChunk, file *fsview.Staged) {
+	defer u.engine.busy.Done()
+	done, completes, err := u.commitWindow(window, file)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	defer func() {
+		u.recording = false
 		u.cond.Broadcast()
-		// A chunk may have declared stored bytes missing since the fact that
-		// completed the set was committed; then a later window completes it.
-		completes = completes && u.stored.Contains(sessions.Range{0, u.size})
-		answers := window
-		if completes {
-			// The chunk that arrived last is answered by what becomes of the
-			// file.
-			answers = window[:len(window)-1]
-		} else {
-			u.hashAhead()
-		}
-		for _, p := range answers {
+	}()
+	for _, r := range done.ranges {
+		u.stored.Add(r)
+	}
+	received := u.stored.Len()
+	window, rest := window[:done.chunks], window[done.chunks:]
+	for _, p := range window {
+		u.windowBytes -= p.bytes
+	}
+	u.cond.Broadcast()
+	if err != nil {
+		for _, p := range window {
 			p.answer <- chunkAnswer{stored: ChunkStored{Received: received}}
 		}
-		if completes {
-			last := window[len(window)-1]
-			err := u.complete(last.from)
-			last.answer <- chunkAnswer{stored: ChunkStored{Done: true, Received: u.size}, err: err}
-		}
+		u.giveUp(rest, err)
+		return
 	}
+	u.trouble = CodeOK
+	// A chunk may have declared stored bytes missing since the fact that
+	// completed the set was committed; then a later window completes it.
+	completes = completes && u.stored.Contains(sessions.Range{0, u.size})
+	answers := window
+	if completes {
+		// The chunk that arrived last is answered by what becomes of the file.
+		answers = window[:len(window)-1]
+	} else {
+		u.hashAhead()
+	}
+	for _, p := range answers {
+		p.answer <- chunkAnswer{stored: ChunkStored{Received: received}}
+	}
+	if completes {
+		last := window[len(window)-1]
+		err := u.complete(last.from)
+		last.answer <- chunkAnswer{stored: ChunkStored{Done: true, Received: u.size}, err: err}
+	}
+}
+
+// giveUp answers chunks that did not become durable; their bytes count as
+// never sent.
+func (u *upload) giveUp(chunks []*pendingChunk, err error) {
+	for _, p := range chunks {
+		u.windowBytes -= p.bytes
+		for _, r := range p.ranges {
+			// A fact of a part of them may stand in the journal.
+			lost, _ := u.stored.Missing(r, 0)
+			for _, l := range lost {
+				u.written.Remove(l)
+			}
+		}
+		p.answer <- chunkAnswer{err: err}
+	}
+	u.cond.Broadcast()
 }
 
 // abandon gives up everything that is not durable after a failed sync: the
@@ -72,8 +118,6 @@ func (u *upload) syncLoop() {
 func (u *upload) abandon(window []*pendingChunk, err error) {
 	window = append(window, u.window...)
 	u.window = nil
-	u.windowBytes = 0
-	u.written = u.stored.Clone()
 	if u.file != nil {
 		// The handle is spent; the next chunk opens another.
 		if cerr := u.file.Close(); cerr != nil {
@@ -81,20 +125,20 @@ func (u *upload) abandon(window []*pendingChunk, err error) {
 		}
 		u.file = nil
 	}
-	for _, p := range window {
-		p.answer <- chunkAnswer{err: err}
-	}
-	u.cond.Broadcast()
+	u.giveUp(window, err)
 }
 
-// settleWindow syncs the file and commits the facts of a window, without
-// holding mu. Whether the window completes the file is decided in the core.
-func (u *upload) settleWindow(window []*pendingChunk, file *fsview.Staged) (completes bool, err error) {
-	if err := file.Sync(); err != nil {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		return false, u.failed("sync", err)
-	}
+// recorded is the part of a window that the journal has: its first chunks, and
+// all ranges, which may be more than those of whole chunks.
+type recorded struct {
+	chunks int
+	ranges []sessions.Range
+}
+
+// commitWindow commits the facts of a window that is on disk, without holding
+// mu. Whether the window completes the file is decided in the core. An error
+// may come after a part has been committed.
+func (u *upload) commitWindow(window []*pendingChunk, file *fsview.Staged) (done recorded, completes bool, err error) {
 	// All checksums come first: once a fact is committed, nothing but the
 	// journal may fail any more.
 	var facts []storedBy
@@ -106,29 +150,33 @@ func (u *upload) settleWindow(window []*pendingChunk, file *fsview.Staged) (comp
 		if facts, err = storedFacts(facts, u.id, window[:n], file); err != nil {
 			u.mu.Lock()
 			defer u.mu.Unlock()
-			return false, u.failed("read back", err)
+			return done, false, u.failed("read back", err)
 		}
 		window = window[n:]
 	}
 	for _, f := range facts {
 		err := u.engine.core.decide(f.from, func(s *State) ([]sessions.Fact, error) {
-			fact, done, err := s.sessions.Store(&f.body)
-			completes = completes || done
+			fact, last, err := s.sessions.Store(&f.body)
+			completes = completes || last
 			return []sessions.Fact{fact}, err
 		})
 		if err != nil {
-			return false, err
+			return done, false, err
 		}
+		done.ranges = append(done.ranges, f.body.Ranges...)
+		done.chunks += f.chunks
 	}
-	return completes, nil
+	return done, completes, nil
 }
 
 func sameConnection(a, b origin) bool { return a.actor == b.actor && a.via == b.via }
 
-// storedBy is a fact about bytes and whom it answers.
+// storedBy is a fact about bytes and whom it answers. chunks is how many are
+// whole with it: of several facts about the same chunks the last has them all.
 type storedBy struct {
-	from origin
-	body sessions.Stored
+	from   origin
+	body   sessions.Stored
+	chunks int
 }
 
 // storedFacts appends what to record of chunks of one connection that are
@@ -147,9 +195,10 @@ func storedFacts(facts []storedBy, id sessions.ID, chunks []*pendingChunk, file 
 		if err != nil {
 			return nil, err
 		}
-		facts = append(facts, storedBy{from, sessions.Stored{Session: id, Ranges: ranges[:n], CRC32C: crc, Calls: calls}})
+		facts = append(facts, storedBy{from: from, body: sessions.Stored{Session: id, Ranges: ranges[:n], CRC32C: crc, Calls: calls}})
 		ranges, calls = ranges[n:], 0
 	}
+	facts[len(facts)-1].chunks = len(chunks)
 	return facts, nil
 }
 

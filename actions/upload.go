@@ -37,7 +37,8 @@ type upload struct {
 	// the size of all that is not durable yet.
 	window      []*pendingChunk
 	windowBytes int64
-	syncing     bool
+	// syncing: syncLoop runs. recording: a window is being recorded.
+	syncing, recording bool
 	// barrier counts those who wait for the window to drain.
 	barrier int
 	// full: every byte is durable, none is taken any more. ended: gone.
@@ -206,12 +207,15 @@ func (u *upload) leave() {
 	u.mu.Unlock()
 }
 
+// underway reports whether somebody syncs, records, verifies or places.
+func (u *upload) underway() bool { return u.syncing || u.recording || u.placing }
+
 // settle waits, with mu held, until nothing of the upload is on its way, and
 // keeps further chunks waiting meanwhile, or a busy sender could put it off
 // for ever.
 func (u *upload) settle() {
 	u.barrier++
-	for u.syncing || u.placing {
+	for u.underway() {
 		u.cond.Wait()
 	}
 	u.barrier--
