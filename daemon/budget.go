@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -8,13 +10,15 @@ import (
 // budget bounds the bytes of large replies over all connections, from before
 // one is made until the last of it is written.
 //
-// Peers that ask and then do not read could use it up and starve those that
-// do. Therefore a connection that has not yet shown that it reads shares a
-// part of it only, one that has and holds nothing goes first, and a peer that
-// took no byte for a while is closed once others wait.
+// Peers that ask and then do not read can use it up. Contents are made piece
+// by piece then (stream), so nobody waits for them. Listings wait; there, a
+// connection that has not yet shown that it reads shares a part of the budget
+// only, one that has goes first, and a peer that took no byte for a while is
+// closed once others wait.
 type budget struct {
 	total, newcomers int64
 
+	// mu may be taken while a connection's is held, never the other way round.
 	mu      sync.Mutex
 	used    int64
 	proven  int64 // the part of used that proven readers hold
@@ -36,6 +40,17 @@ type claim struct {
 
 func newBudget(total, newcomers int64) *budget {
 	return &budget{total: total, newcomers: newcomers, holders: make(map[*conn]holding)}
+}
+
+// try takes n bytes for c if they are there at once.
+func (b *budget) try(c *conn, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n > b.total {
+		return false
+	}
+	b.grant(c, n, 0)
+	return true
 }
 
 // take waits for n bytes for c. It returns false, holding nothing, if c has
@@ -134,18 +149,14 @@ func (b *budget) serve() {
 // stalled returns the connections that hold bytes others wait for though
 // their peer took none for so long.
 func (b *budget) stalled(d time.Duration) []*conn {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.waiting[0])+len(b.waiting[1]) == 0 {
-		return nil
-	}
 	var list []*conn
-	for c := range b.holders {
-		if c.stuckFor(d) {
-			list = append(list, c)
-		}
+	b.mu.Lock()
+	if len(b.waiting[0])+len(b.waiting[1]) > 0 {
+		list = slices.Collect(maps.Keys(b.holders))
 	}
-	return list
+	b.mu.Unlock()
+	// Not while the lock is held: connections give bytes back under their own.
+	return slices.DeleteFunc(list, func(c *conn) bool { return !c.stuckFor(d) })
 }
 
 // held is the number of bytes in use.

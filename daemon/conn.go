@@ -32,6 +32,7 @@ type conn struct {
 	known  bool // logged in, or came with a token
 	wrong  int  // wrong tokens so far
 	aside  [1]byte
+	expect int // the buffer the last message took: the next is often like it
 
 	// reading is true while the reader waits for the peer: only then is the
 	// peer's silence its own.
@@ -83,13 +84,22 @@ const (
 	closeSlow     websocket.StatusCode = 4408
 )
 
-// reply is one text frame on its way out.
+// reply is one text frame on its way out: text, or made while it is written.
 type reply struct {
-	text []byte
-	// cost is what it holds of the budget for large replies, 0 if small.
+	text   []byte
+	stream *stream
+	// cost is what it holds of pool, 0 if small.
 	cost int64
+	pool *budget
 	// big marks replies that waited for room before they were made.
 	big bool
+}
+
+func (r *reply) len() int64 {
+	if r.stream != nil {
+		return r.stream.size
+	}
+	return int64(len(r.text))
 }
 
 func newConn(s *server, p *peer, ip string) *conn {
@@ -206,9 +216,9 @@ func (c *conn) dropQueueLocked() {
 
 // dropLocked forgets a reply that was written, or never will be.
 func (c *conn) dropLocked(r reply) {
-	c.queued -= int64(len(r.text))
+	c.queued -= r.len()
 	if !r.big {
-		c.small -= int64(len(r.text))
+		c.small -= r.len()
 	}
 	c.s.release(c, r)
 }

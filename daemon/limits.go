@@ -28,12 +28,17 @@ const (
 	// replyRoom is what a connection may have queued when a large reply is
 	// made for it.
 	replyRoom = 1 << 20
-	// replyBudget bounds large replies, made and being made, over all
-	// connections; newcomerShare is what connections may use of it that have
-	// not yet shown, by taking provenBytes, that they read.
-	replyBudget   = 64 << 20
-	newcomerShare = 48 << 20
+	// contentBudget and listingBudget bound large replies, made and being
+	// made, over all connections: 64 MiB. newcomerShare is what connections
+	// may use of the latter that have not yet shown, by taking provenBytes,
+	// that they read.
+	contentBudget = 48 << 20
+	listingBudget = 16 << 20
+	newcomerShare = 12 << 20
 	provenBytes   = 1 << 20
+	// streamPiece is how much is read at a time for a reply that is made while
+	// it is written: whole UTF-16 units and whole groups of base64.
+	streamPiece = 48 << 10
 	// maxSmallReplies closes a connection that has more small replies queued.
 	maxSmallReplies = 4 << 20
 	// maxStrangerReplies is the same for unauthenticated connections.

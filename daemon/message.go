@@ -22,7 +22,7 @@ var errQuit = errors.New("the connection is being closed")
 // the rest unread.
 func (c *conn) readMessage(r io.Reader) (*message, error) {
 	m := &message{c: c}
-	err := m.grow(messageBuffer)
+	err := m.grow(max(messageBuffer, c.expect))
 	for err == nil {
 		var n int
 		// The library fills what it is given before it returns. What exactly
@@ -36,7 +36,7 @@ func (c *conn) readMessage(r io.Reader) (*message, error) {
 		if n, err = r.Read(c.aside[:]); n == 0 || err != nil {
 			continue
 		}
-		if err = m.grow(cap(m.buf) * growth(cap(m.buf))); err == nil {
+		if err = m.grow(2 * cap(m.buf)); err == nil {
 			m.buf = append(m.buf, c.aside[0])
 		}
 	}
@@ -47,15 +47,8 @@ func (c *conn) readMessage(r io.Reader) (*message, error) {
 	if m.slot != nil {
 		c.s.slots.whole(m.slot)
 	}
+	c.expect = min(cap(m.buf), bigMessage)
 	return m, nil
-}
-
-// growth is in larger steps while that is cheap.
-func growth(n int) int {
-	if n < bigMessage {
-		return 4
-	}
-	return 2
 }
 
 // grow moves the message into a buffer of n bytes, when there is room for it.

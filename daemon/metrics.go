@@ -115,7 +115,7 @@ func (m *metrics) watch(s *server) {
 	})
 	gauge("connections", conns, prometheus.Labels{"state": "authenticated"}, func() float64 {
 		all, strangers := s.counts()
-		return float64(all - strangers)
+		return float64(max(0, all-strangers)) // strangers are counted from before their upgrade
 	})
 	gauge("connections", conns, prometheus.Labels{"state": "unauthenticated"}, func() float64 {
 		_, strangers := s.counts()
@@ -125,6 +125,6 @@ func (m *metrics) watch(s *server) {
 		return float64(s.inbound.Load())
 	})
 	gauge("large_reply_bytes", "Memory of large replies, made and being made.", nil, func() float64 {
-		return float64(s.budget.held())
+		return float64(s.contents.held() + s.listings.held())
 	})
 }

@@ -3,33 +3,16 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// listen opens the HTTP listener. Its connections hold little that the kernel
-// cannot send yet, so that a stalled peer costs little there too, and pings
-// are not stuck behind megabytes.
-func listen(ctx context.Context, addr string) (net.Listener, error) {
-	lc := net.ListenConfig{
-		// Dead peers are found by our own pings.
-		KeepAlive: -1,
-		Control: func(_, _ string, rc syscall.RawConn) error {
-			var err error
-			cerr := rc.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentKernel)
-			})
-			return errors.Join(cerr, err)
-		},
-	}
-	return lc.Listen(ctx, "tcp", addr)
-}
 
 // peerListener wraps what it accepts in a peer.
 type peerListener struct {
@@ -42,9 +25,26 @@ func (l peerListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		limitUnsent(tcp)
+	}
 	p := &peer{Conn: c, stall: l.stall}
 	p.touch()
 	return p, nil
+}
+
+// limitUnsent keeps the kernel from taking megabytes that it cannot send: a
+// stalled peer would cost them, it would look like one that reads, and pings
+// would be stuck behind them. The listener's setting would not be inherited.
+// Without it everything works, only less well.
+func limitUnsent(c *net.TCPConn) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = rc.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentKernel)
+	})
 }
 
 // peer is a TCP connection that knows when it last moved a byte, and on which
@@ -55,6 +55,10 @@ type peer struct {
 	stall time.Duration
 
 	lastRead, lastWrite atomic.Int64 // as sinceStart tells
+
+	// writing is held for one Write, or for one frame that takes several:
+	// close frames come from the library whenever it wants.
+	writing sync.Mutex
 }
 
 // Read notes when bytes came, be it in the middle of a frame.
@@ -67,7 +71,25 @@ func (p *peer) Read(b []byte) (int, error) {
 }
 
 // Write writes all of b, or fails once not one byte has been taken for stall.
-func (p *peer) Write(b []byte) (written int, err error) {
+func (p *peer) Write(b []byte) (int, error) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.write(b)
+}
+
+// frame has write write one frame.
+func (p *peer) frame(write func(io.Writer) error) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return write(pieces{p})
+}
+
+// pieces writes to a peer whose lock is held.
+type pieces struct{ p *peer }
+
+func (w pieces) Write(b []byte) (int, error) { return w.p.write(b) }
+
+func (p *peer) write(b []byte) (written int, err error) {
 	progress := time.Now()
 	p.lastWrite.Store(sinceStart())
 	for {

@@ -1,12 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 
 	"waybill/actions"
 	"waybill/daemon/panelwire"
-	"waybill/sessions"
 )
 
 // perform has a request done, or its refusal recorded, and makes the reply.
@@ -14,54 +14,72 @@ import (
 // stops or its journal failed.
 func (c *conn) perform(t *ticket) (r reply, ok bool) {
 	ctx := c.s.patience
-	if t.cost > 0 && !c.room4(t) {
+	if t.cost > 0 && !c.afford(t) {
 		// Nobody will read it; all that is owed is the record.
 		t.refusal = actions.Errorf(actions.CodeRequest, "the connection was lost before it ran")
 	}
-	var res actions.Result
-	var job sessions.ID
-	var err error
-	switch {
-	case t.refusal != nil:
-		if err = c.s.engine.Refuse(ctx, t.caller, t.req.ID, t.name(), t.refusal); err == nil {
-			err = t.refusal
-		}
-	case t.req.Async:
-		job, err = c.s.engine.Queue(ctx, t.call())
-	default:
-		res, err = c.s.engine.Do(ctx, t.call())
-	}
+	r, err := c.work(ctx, t)
 	if err != nil {
 		if _, told := errors.AsType[*actions.Error](err); !told {
-			c.s.giveBack(t)
+			if t.paid {
+				t.pool.release(c, t.cost)
+			}
 			return reply{}, false
 		}
 		r = c.s.failed(t, err)
-	} else if t.req.Async {
-		r = reply{text: panelwire.AppendAsync(c.s.bufs.get(smallBuffer), &t.req, job)}
-	} else {
-		r = c.s.ok(t, res)
 	}
 	r.big = t.cost > 0
 	if t.paid {
-		r.cost = int64(cap(r.text))
-		c.s.budget.adjust(c, t.cost, r.cost)
+		r.pool, r.cost = t.pool, int64(cap(r.text))
+		t.pool.adjust(c, t.cost, r.cost)
 	}
 	return r, true
 }
 
-// room4 takes what the reply needs of the budget for all connections. It
-// reports whether somebody is still there to read it.
-func (c *conn) room4(t *ticket) bool {
+// work is the request itself. Errors that are no *actions.Error mean that
+// nobody knows the outcome.
+func (c *conn) work(ctx context.Context, t *ticket) (reply, error) {
+	if t.refusal != nil {
+		if err := c.s.engine.Refuse(ctx, t.caller, t.req.ID, t.name(), t.refusal); err != nil {
+			return reply{}, err
+		}
+		return reply{}, t.refusal
+	}
+	if t.req.Async {
+		job, err := c.s.engine.Queue(ctx, t.call())
+		if err != nil {
+			return reply{}, err
+		}
+		return reply{text: panelwire.AppendAsync(c.s.bufs.get(smallBuffer), &t.req, job)}, nil
+	}
+	if chunk, ok := t.action.(*actions.DownloadChunk); ok && !t.paid && 0 <= chunk.From && chunk.From <= chunk.To && chunk.To-chunk.From <= actions.DownloadSpan {
+		s, err := c.streamed(t, chunk)
+		return reply{stream: s}, err
+	}
+	res, err := c.s.engine.Do(ctx, t.call())
+	if err != nil {
+		return reply{}, err
+	}
+	return c.s.ok(t, res), nil
+}
+
+// afford takes what the reply needs of the budgets for all connections. It
+// reports whether somebody is still there to read it. Contents do not wait:
+// without room they are made while they are written.
+func (c *conn) afford(t *ticket) bool {
 	select {
 	case <-c.gone:
 		return false
 	default:
 	}
-	if !t.shared {
+	switch t.pool {
+	case nil:
+		return true
+	case c.s.contents:
+		t.paid = t.pool.try(c, t.cost)
 		return true
 	}
-	t.paid = c.s.budget.take(c, t.cost)
+	t.paid = t.pool.take(c, t.cost)
 	return t.paid
 }
 
@@ -126,17 +144,10 @@ func (s *server) fill(room int, render func(dst []byte) []byte) []byte {
 	return text
 }
 
-// giveBack returns what a reply that was never made had been granted.
-func (s *server) giveBack(t *ticket) {
-	if t.paid {
-		s.budget.release(t.c, t.cost)
-	}
-}
-
 // release frees what a reply holds.
 func (s *server) release(c *conn, r reply) {
 	if r.cost > 0 {
-		s.budget.release(c, r.cost)
+		r.pool.release(c, r.cost)
 	}
 	s.bufs.put(r.text)
 }

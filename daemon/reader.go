@@ -203,16 +203,16 @@ func refusalOf(err error) *actions.Error {
 // price says how much room the reply needs before it is made.
 func (t *ticket) price() {
 	if n := len(t.req.RawID) + len(t.req.RawEcho); n > bigEcho {
-		t.cost, t.shared = int64(n), true
+		t.cost, t.pool = int64(n), t.c.s.listings
 	}
 	if t.req.Async {
 		return
 	}
 	switch a := t.action.(type) {
 	case *actions.DownloadChunk:
-		t.cost, t.shared = t.cost+contentRoom(a.To-a.From, a.Base64), true
+		t.cost, t.pool = t.cost+contentRoom(a.To-a.From, a.Base64), t.c.s.contents
 	case *actions.DirectoryInfo, actions.TransferList:
-		t.cost, t.shared = t.cost+listingCost, true
+		t.cost, t.pool = t.cost+listingCost, t.c.s.listings
 	case *actions.UploadStatusOf, *actions.JobOf:
 		t.cost += statusCost
 	}

@@ -22,7 +22,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"waybill/actions"
 	"waybill/daemon/panelwire"
+	"waybill/fsview"
 	"waybill/journal"
 )
 
@@ -64,7 +66,12 @@ func restart(t testing.TB, cfg Config) *rig {
 	r := &rig{t: t, cfg: cfg}
 	r.stop = sync.OnceValue(func() error {
 		cancel()
-		return within(t, done, "the daemon does not stop")
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(patience):
+			return fmt.Errorf("the daemon does not stop:\n%s", stacks())
+		}
 	})
 	select {
 	case r.addr = <-ready:
@@ -79,8 +86,7 @@ func restart(t testing.TB, cfg Config) *rig {
 		assert.NoError(t, err)
 		http.DefaultClient.CloseIdleConnections()
 		if !soon(func() bool { return runtime.NumGoroutine() <= before }) {
-			stacks := make([]byte, 1<<20)
-			t.Errorf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
+			t.Errorf("goroutines are left:\n%s", stacks())
 		}
 	})
 	token, err := os.ReadFile(filepath.Join(cfg.State, "main-token"))
@@ -340,6 +346,11 @@ func frame(opcode byte, payload []byte) []byte {
 	return append(b, payload...)
 }
 
+func stacks() []byte {
+	b := make([]byte, 1<<20)
+	return b[:runtime.Stack(b, true)]
+}
+
 // soon polls, without a goroutine of its own: testify's would be counted.
 func soon(ok func() bool) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
@@ -349,3 +360,28 @@ func soon(ok func() bool) bool {
 	}
 	return ok()
 }
+
+// bareServer is a server over a running engine, without a listener.
+func bareServer(t testing.TB) (s *server, root string) {
+	t.Helper()
+	root = t.TempDir()
+	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{})
+	require.NoError(t, err)
+	view, err := fsview.OpenRoot(root, fsview.Options{StoreID: "x"})
+	require.NoError(t, err)
+	cfg := Config{Reserve: -1}.withDefaults()
+	engine := actions.New(actions.Config{Log: log, Root: view}, actions.NewState())
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- engine.Run(ctx, func() { close(ready) }) }()
+	within(t, ready, "never ready")
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, within(t, done, "does not stop"))
+		assert.NoError(t, view.Close())
+		assert.NoError(t, log.Close())
+	})
+	return newServer(cfg, engine, newAuthority(bareToken, make([]byte, jwtKeyLen), time.Now), newMetrics()), root
+}
+
+const bareToken = "0123456789abcdefghijklmnopqrstuv"

@@ -36,7 +36,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.close()) }()
-	ln, err := listen(ctx, cfg.Listen)
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("%w the listener: %w", ErrCreate, err)
 	}

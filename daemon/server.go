@@ -23,7 +23,8 @@ type server struct {
 
 	bufs         buffers
 	slots        *slots
-	budget       *budget
+	contents     *budget      // for contents of files
+	listings     *budget      // for all other large replies
 	inbound      atomic.Int64 // bytes of messages on all connections
 	failedLogins *rate.Limiter
 
@@ -50,7 +51,8 @@ func newServer(cfg Config, engine *actions.Engine, tokens *authority, m *metrics
 	s := &server{
 		cfg: cfg, log: cfg.Logger, engine: engine, tokens: tokens, metrics: m,
 		slots:        newSlots(bigSlots),
-		budget:       newBudget(replyBudget, newcomerShare),
+		contents:     newBudget(contentBudget, contentBudget),
+		listings:     newBudget(listingBudget, newcomerShare),
 		failedLogins: rate.NewLimiter(rate.Every(failedLoginEvery), failedLoginBurst),
 		conns:        make(map[*conn]struct{}),
 		empty:        make(chan struct{}),

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"waybill/actions"
 	"waybill/daemon/panelwire"
 )
 
@@ -160,60 +163,135 @@ func (s trickle) Read(b []byte) (int, error) {
 }
 
 // Large replies are made when there is room for them: for one connection, and
-// for all.
+// for all. Contents come through all the same, whoever does not read.
 func TestLargeRepliesWaitForRoom(t *testing.T) {
-	const size, asked = 8 << 20, 5
-	r := run(t, func(c *Config) { c.HolderStall, c.PingEvery = time.Hour, time.Second })
+	const size, asked = 8 << 20, 6
+	r := run(t, func(c *Config) {
+		c.HolderStall, c.StallAfter, c.PingEvery, c.SilentAfter = time.Hour, time.Hour, time.Second, time.Hour
+	})
 	p := r.panel(r.token)
-	id := r.serveFile(p, "big", random(size))
+	data := random(size)
+	id := r.serveFile(p, "big", data)
 	var conns []net.Conn
 	for range asked {
 		c := r.raw(r.token)
 		for i := range 3 {
-			_, err := c.Write(downloadChunk(fmt.Sprint(i), id, 0, size))
+			_, err := c.Write(downloadChunk(fmt.Sprint(i), id, 1, size))
 			require.NoError(t, err)
 		}
 		conns = append(conns, c)
 	}
-	require.True(t, soon(func() bool { return r.gauge("pending_requests") >= 2*asked }))
-	require.True(t, soon(func() bool { return r.gauge("large_reply_bytes") > 16<<20 }))
-	for range 20 {
-		assert.LessOrEqual(t, r.gauge("large_reply_bytes"), float64(replyBudget))
+	require.True(t, soon(func() bool { return r.gauge("pending_requests") == 2*asked }), "one reply each is made")
+	assert.Greater(t, r.gauge("large_reply_bytes"), float64(16<<20))
+	assert.LessOrEqual(t, r.gauge("large_reply_bytes"), float64(contentBudget))
+
+	for _, base64 := range []bool{false, true} {
+		params := map[string]any{"file_id": id, "range": "3..6000001"}
+		if base64 {
+			params["encoding"] = "base64"
+		}
+		rep := r.panel(r.token).call("file_download_chunk", params)
+		got, err := rep.Content(6000001-3, base64)
+		require.NoError(t, err)
+		assert.True(t, string(got) == string(data[3:6000001]))
 	}
-	p.ok("get_permissions", nil, nil)
+	assert.Equal(t, 10006, p.call("file_download_chunk", map[string]any{"file_id": id, "range": "8388000..8388609"}).Retcode)
+	assert.Equal(t, 10006, p.call("file_download_chunk", map[string]any{"file_id": id, "range": "0..8388609"}).Retcode)
+	p.ok("file_download_chunk", map[string]any{"file_id": id, "range": "8388608..8388608"}, nil)
+
 	for _, c := range conns {
 		for i := range 3 {
 			text := dataFrame(t, c)
 			assert.Contains(t, text[len(text)-20:], fmt.Sprintf(`"id":"%d"`, i))
-			assert.LessOrEqual(t, r.gauge("large_reply_bytes"), float64(replyBudget))
+			assert.LessOrEqual(t, r.gauge("large_reply_bytes"), float64(contentBudget))
 		}
 	}
 	require.True(t, soon(func() bool { return r.gauge("large_reply_bytes") == 0 && r.gauge("pending_requests") == 0 }))
 }
 
-// Who holds the room for large replies and does not read gives way; who has
-// shown that he reads does not even wait for that.
+// A stream and a reply made at once are the same bytes.
+func TestStreamIsTheSameReply(t *testing.T) {
+	data := append(random(200_000), make([]byte, 100_001)...)
+	s, root := bareServer(t)
+	require.NoError(t, os.WriteFile(filepath.Join(root, "f"), data, 0o644))
+	who, err := s.tokens.check(bareToken)
+	require.NoError(t, err)
+	opened, err := s.engine.Do(t.Context(), actions.Call{Caller: who, Action: &actions.DownloadRequest{Path: "f", Timeout: time.Minute}})
+	require.NoError(t, err)
+	id := opened.(*actions.DownloadOpened).ID
+	c := newConn(s, nil, "")
+	c.caller = who
+	for _, span := range [][2]int64{{0, 0}, {0, 1}, {5, 6}, {0, streamPiece}, {1, 2*streamPiece + 1}, {7, 7 + streamPiece - 1}, {0, int64(len(data))}} {
+		for _, base64 := range []bool{false, true} {
+			for _, msg := range []string{`{"id":"\u0041"}`, `{"echo":{"content":""}}`, `{}`} {
+				q := query{}
+				q.req, _ = panelwire.DecodeText([]byte(msg))
+				tk := c.ticket(&q)
+				chunk := &actions.DownloadChunk{Session: id, From: span[0], To: span[1], Base64: base64}
+				made, err := c.streamed(tk, chunk)
+				require.NoError(t, err)
+				var got bytes.Buffer
+				require.NoError(t, made.write(&got))
+				require.Equal(t, made.size+10, int64(got.Len()))
+				res, err := c.s.engine.Do(t.Context(), actions.Call{Caller: tk.caller, Action: chunk})
+				require.NoError(t, err)
+				whole := c.s.ok(tk, res)
+				if !base64 {
+					// A pair across two pieces is two escapes in one and a
+					// character in the other.
+					var a, b struct {
+						Data struct{ Content json.RawMessage }
+					}
+					require.NoError(t, json.Unmarshal(got.Bytes()[10:], &a))
+					require.NoError(t, json.Unmarshal(whole.text, &b))
+					x, err := panelwire.DecodeByteString(nil, a.Data.Content)
+					require.NoError(t, err)
+					y, err := panelwire.DecodeByteString(nil, b.Data.Content)
+					require.NoError(t, err)
+					require.True(t, bytes.Equal(x, y))
+					continue
+				}
+				require.True(t, bytes.Equal(got.Bytes()[10:], whole.text))
+			}
+		}
+	}
+}
+
+// Who holds the room for listings and does not read gives way; who has shown
+// that he reads does not even wait for that.
 func TestHoldersOfTheBudgetGiveWay(t *testing.T) {
-	const size = 8 << 20
-	r := run(t, func(c *Config) { c.HolderStall, c.PingEvery, c.CloseWithin = 300*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond })
-	p := r.panel(r.token)
-	id := r.serveFile(p, "big", random(size))
+	r := run(t, func(c *Config) {
+		c.HolderStall, c.PingEvery, c.CloseWithin = 2*time.Second, 100*time.Millisecond, 50*time.Millisecond
+	})
+	dir := filepath.Join(r.cfg.Root, "d")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	for i := range 3000 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%0200d", i)), nil, 0o644))
+	}
+	list := map[string]any{"path": "d"}
 	proven := r.panel(r.token)
-	proven.ok("file_download_chunk", map[string]any{"file_id": id, "range": "0..2097152"}, nil)
-	for range 10 {
+	proven.ok("get_directory_info", list, nil)
+	for range 20 {
 		c := r.raw(r.token)
-		_, err := c.Write(downloadChunk("x", id, 0, size))
+		require.NoError(t, c.(*net.TCPConn).SetReadBuffer(32<<10))
+		_, err := c.Write(frame(1, panelwire.AppendRequest(nil, "x", "get_directory_info", list)))
 		require.NoError(t, err)
 	}
-	require.True(t, soon(func() bool { return r.gauge("large_reply_bytes") > float64(newcomerShare-contentRoom(size, false)) }))
-	proven.ok("file_download_chunk", map[string]any{"file_id": id, "range": "0..65536"}, nil)
-	r.panel(r.token).ok("file_download_chunk", map[string]any{"file_id": id, "range": "0..8388608"}, nil)
+	require.True(t, soon(func() bool { return r.gauge("large_reply_bytes") >= 8<<20 }))
+	begun := time.Now()
+	proven.ok("get_directory_info", list, nil)
+	t.Logf("proven after %v", time.Since(begun))
+	r.panel(r.token).ok("get_directory_info", list, nil)
+	t.Logf("newcomer after %v", time.Since(begun))
+	assert.Positive(t, r.gauge("slow_consumers_closed_total"))
 }
 
 // A message over 1 MiB needs one of few places; who holds one and sends
 // nothing gives way.
 func TestBigMessagesTakeTurns(t *testing.T) {
-	r := run(t, func(c *Config) { c.HolderStall, c.PingEvery, c.CloseWithin = 200*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond })
+	r := run(t, func(c *Config) {
+		c.HolderStall, c.PingEvery, c.CloseWithin = 200*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	})
 	big := frame(1, []byte(`{"action":"ping","id":"big","params":{"x":"`+strings.Repeat("x", 2<<20)+`"}}`))
 	var stuck []net.Conn
 	for range bigSlots + 2 {
@@ -277,7 +355,9 @@ func TestReadingPauses(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
-	r := run(t, func(c *Config) { c.SilentAfter, c.PingEvery, c.CloseWithin = 250*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond })
+	r := run(t, func(c *Config) {
+		c.SilentAfter, c.PingEvery, c.CloseWithin = 250*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	})
 	t.Run("a silent peer is pinged and dropped", func(t *testing.T) {
 		c := r.raw(r.token)
 		op, payload := readFrame(t, c)

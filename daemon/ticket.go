@@ -28,11 +28,11 @@ type ticket struct {
 	reply     reply
 	ready     bool // reply is there
 
-	// cost is what the reply is expected to take, 0 if it is small; shared
-	// marks those that need it of the budget for all connections.
-	cost   int64
-	shared bool
-	paid   bool // the budget has granted it
+	// cost is what the reply is expected to take, 0 if it is small; pool, if
+	// not nil, is the budget of all connections it comes from.
+	cost int64
+	pool *budget
+	paid bool // the pool has granted it
 }
 
 // submit takes in a request. It never blocks.
@@ -125,13 +125,13 @@ func (c *conn) answerLocked(t *ticket, r reply, ok bool) {
 	if !ok {
 		t.reply = reply{}
 	}
-	c.parked += int64(len(t.reply.text))
+	c.parked += t.reply.len()
 	for len(c.line) > 0 && c.line[0].ready {
 		first := c.line[0]
 		c.line[0] = nil
 		c.line = c.line[1:]
-		c.parked -= int64(len(first.reply.text))
-		if first.reply.text != nil {
+		c.parked -= first.reply.len()
+		if first.reply.len() > 0 {
 			c.sendLocked(first.reply)
 		}
 	}
@@ -143,9 +143,9 @@ func (c *conn) answerLocked(t *ticket, r reply, ok bool) {
 
 // sendLocked queues a reply for the writer.
 func (c *conn) sendLocked(r reply) {
-	c.queued += int64(len(r.text))
+	c.queued += r.len()
 	if !r.big {
-		c.small += int64(len(r.text))
+		c.small += r.len()
 	}
 	if c.dead || c.muted || c.closing != nil && c.closing.drop {
 		c.dropLocked(r)

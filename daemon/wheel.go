@@ -24,7 +24,7 @@ func (s *server) wheel(ctx context.Context) {
 		for _, c := range s.slots.stalled(s.cfg.HolderStall) {
 			c.shutSlow("others wait for a message that does not come")
 		}
-		for _, c := range s.budget.stalled(s.cfg.HolderStall) {
+		for _, c := range s.listings.stalled(s.cfg.HolderStall) {
 			c.shutSlow("others wait for replies that are not read")
 		}
 	}

@@ -16,6 +16,8 @@ import (
 // goroutine.
 const (
 	frameFinal  = 0x80
+	length64    = 127
+	opcodeText  = 0x1
 	opcodePing  = 0x9
 	opcodePong  = 0xa
 	controlHead = 2
@@ -42,6 +44,9 @@ func (c *conn) write() {
 		switch {
 		case control != nil:
 			_, err = c.peer.Write(control)
+		case r.stream != nil:
+			err = c.peer.frame(r.stream.write)
+			c.wrote(r)
 		case r.text != nil:
 			err = c.ws.Write(context.Background(), websocket.MessageText, r.text)
 			c.wrote(r)
@@ -86,8 +91,8 @@ func (c *conn) next() (control []byte, r reply, how *closing) {
 
 // wrote frees a reply that has been written and lets run what waited for room.
 func (c *conn) wrote(r reply) {
-	c.drained.Add(int64(len(r.text)))
-	c.s.metrics.replyBytes.Add(float64(len(r.text)))
+	c.drained.Add(r.len())
+	c.s.metrics.replyBytes.Add(float64(r.len()))
 	// While the peer was reading, it could not see our pings.
 	c.peer.touch()
 	c.mu.Lock()
