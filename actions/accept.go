@@ -60,7 +60,6 @@ func (e *Engine) accept(c *Call) (sessions.ID, error) {
 		if err := e.stageJob(id, a.Data); err != nil {
 			return sessions.ID{}, fileError(err)
 		}
-		c.took()
 	}
 	raw, err := marshal(body)
 	if err != nil {

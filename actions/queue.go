@@ -92,7 +92,14 @@ func (q *queue) drain(key string) error {
 		case <-q.ctx.Done():
 			return nil
 		}
+		// A job starts work of its own (a sync, a digest) that a stop waits for
+		// by busy, as it does for that of requests.
+		if !q.engine.enter() {
+			<-q.slots
+			return nil
+		}
 		err := q.run(&j)
+		q.engine.busy.Done()
 		<-q.slots
 		if err != nil {
 			return err
@@ -239,6 +246,8 @@ func (e *Engine) doneBefore(a Action, refusal error) (Result, error) {
 	switch {
 	case ok && chunk && past.State == sessions.Placed:
 		return &ChunkStored{Done: true, Received: past.Size}, nil
+	case ok && chunk && past.State.Live() && past.Complete():
+		return &ChunkStored{Received: past.Size}, nil // it cannot be put in place yet
 	case ok && chunk && past.State == sessions.Rejected:
 		return nil, &Error{Code(past.Code), past.Message}
 	case ok && cancel && past.State == sessions.Cancelled:
