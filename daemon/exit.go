@@ -51,7 +51,7 @@ func ExitCode(err error) int {
 		return exitConfig
 	case is(fs.ErrPermission), is(fsview.ErrAccess):
 		return exitAccess
-	case is(ErrCreate), is(syscall.EADDRINUSE):
+	case is(ErrCreate), is(syscall.EADDRINUSE), is(fsview.ErrIsFile), is(fsview.ErrNotFound):
 		return exitCreate
 	case errno, is(fsview.ErrNoSpace):
 		return exitIO

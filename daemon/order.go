@@ -88,6 +88,9 @@ func (o *order) done(t *turn, run []*turn) []*turn {
 			o.chains[key] = chain
 		}
 	}
+	if len(o.chains) == 0 {
+		o.chains = nil // an idle connection keeps no map
+	}
 	return o.advance(t, run)
 }
 

@@ -117,6 +117,9 @@ func (p *peer) write(b []byte) (written int, err error) {
 // touch restarts the clock of a silent peer.
 func (p *peer) touch() { p.lastRead.Store(sinceStart()) }
 
+// due starts the clock of a stalled peer: there is something to write.
+func (p *peer) due() { p.lastWrite.Store(sinceStart()) }
+
 // silentFor reports whether nothing came for d.
 func (p *peer) silentFor(d time.Duration) bool {
 	return sinceStart()-p.lastRead.Load() > int64(d)

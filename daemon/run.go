@@ -42,6 +42,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	d := &daemon{cfg: cfg, state: st, metrics: newMetrics(), sd: newNotifier(), addr: ln.Addr().String()}
 	d.serveHTTP(ln)
+	defer d.serving.Wait()
 	defer d.web.Close() // in a clean stop there is nothing left to close
 	return d.live(ctx)
 }
@@ -56,7 +57,8 @@ type daemon struct {
 
 	front   front
 	web     *http.Server
-	webDone chan error
+	serving sync.WaitGroup
+	webDone chan error // gets one error when web no longer accepts
 }
 
 // serveHTTP answers from here on: alive, and not yet ready.
@@ -70,7 +72,7 @@ func (d *daemon) serveHTTP(ln net.Listener) {
 		ErrorLog:          stdlog.New(d.cfg.Logger, "", 0),
 	}
 	d.webDone = make(chan error, 1)
-	go func() { d.webDone <- d.web.Serve(peerListener{ln, d.cfg.StallAfter}) }()
+	d.serving.Go(func() { d.webDone <- d.web.Serve(peerListener{ln, d.cfg.StallAfter}) })
 }
 
 // live opens what is on disk and serves it.

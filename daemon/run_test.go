@@ -198,6 +198,12 @@ func TestOneDaemonOnly(t *testing.T) {
 		cfg.Root, cfg.State, cfg.MinFree = t.TempDir(), t.TempDir(), 1<<60
 		assert.Equal(t, 75, ExitCode(fails(t, cfg)))
 	})
+	t.Run("ROOT is a file", func(t *testing.T) {
+		cfg := r.cfg
+		cfg.State, cfg.Root = t.TempDir(), filepath.Join(t.TempDir(), "f")
+		require.NoError(t, os.WriteFile(cfg.Root, nil, 0o600))
+		assert.Equal(t, 73, ExitCode(fails(t, cfg)))
+	})
 	t.Run("STATE is a file", func(t *testing.T) {
 		cfg := r.cfg
 		cfg.State = filepath.Join(t.TempDir(), "f")

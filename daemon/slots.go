@@ -86,7 +86,7 @@ func (s *slots) stalled(d time.Duration) []*conn {
 	}
 	var list []*conn
 	for _, sl := range s.holders {
-		if sl.reading && sl.c.peer.silentFor(d) {
+		if sl.reading && sl.c.reading.Load() && sl.c.peer.silentFor(d) {
 			list = append(list, sl.c)
 		}
 	}

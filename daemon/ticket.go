@@ -23,8 +23,10 @@ type ticket struct {
 	refusal *actions.Error // nil if not
 	msg     *message       // what action.Data aliases; nil if nothing
 
-	// orderless requests are answered in order of arrival.
+	// orderless requests are answered in order of arrival; counted ones are
+	// pending and have their turn, others the reader answers itself.
 	orderless bool
+	counted   bool
 	reply     reply
 	ready     bool // reply is there
 
@@ -39,6 +41,7 @@ type ticket struct {
 func (c *conn) submit(t *ticket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	t.counted = true
 	c.pending++
 	c.s.metrics.pending.Inc()
 	c.queueUpLocked(t)
@@ -97,13 +100,8 @@ func (c *conn) run(t *ticket) {
 	t.msg.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pending--
-	c.s.metrics.pending.Dec()
 	c.making -= t.cost
 	c.answerLocked(t, r, ok)
-	for _, next := range c.order.done(&t.turn, nil) {
-		c.admitLocked(next.of)
-	}
 	c.startLocked(c.pumpLocked(nil))
 	c.room.Broadcast()
 	c.stopIfDoneLocked()
@@ -113,27 +111,21 @@ func (c *conn) run(t *ticket) {
 // nobody can say what became of the request.
 func (c *conn) answerLocked(t *ticket, r reply, ok bool) {
 	if !ok {
+		r = reply{}
 		c.shutLocked(closing{code: websocket.StatusGoingAway, reason: "daemon exit"})
 	}
+	t.reply, t.ready = r, true
 	if !t.orderless {
-		if ok {
-			c.sendLocked(r)
-		}
+		c.deliverLocked(t)
 		return
 	}
-	t.reply, t.ready = r, true
-	if !ok {
-		t.reply = reply{}
-	}
-	c.parked += t.reply.len()
+	c.parked += r.len()
 	for len(c.line) > 0 && c.line[0].ready {
 		first := c.line[0]
 		c.line[0] = nil
 		c.line = c.line[1:]
 		c.parked -= first.reply.len()
-		if first.reply.len() > 0 {
-			c.sendLocked(first.reply)
-		}
+		c.deliverLocked(first)
 	}
 	if len(c.line) == 0 {
 		c.line = nil
@@ -141,8 +133,27 @@ func (c *conn) answerLocked(t *ticket, r reply, ok bool) {
 	c.boundLocked()
 }
 
+// deliverLocked sends a request's reply: now those behind it may run.
+func (c *conn) deliverLocked(t *ticket) {
+	if t.reply.len() > 0 {
+		c.sendLocked(t.reply)
+	}
+	t.reply = reply{}
+	if !t.counted {
+		return
+	}
+	c.pending--
+	c.s.metrics.pending.Dec()
+	for _, next := range c.order.done(&t.turn, nil) {
+		c.admitLocked(next.of)
+	}
+}
+
 // sendLocked queues a reply for the writer.
 func (c *conn) sendLocked(r reply) {
+	if c.queued == 0 {
+		c.peer.due()
+	}
 	c.queued += r.len()
 	if !r.big {
 		c.small += r.len()
