@@ -1,0 +1,185 @@
+package actions
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"waybill/sessions"
+)
+
+// idle moves the clock and lets the reaper look.
+func (r *rig) idle(d time.Duration) {
+	r.t.Helper()
+	r.clock.Advance(d)
+	require.NoError(r.t, r.reap(r.clock.Now()))
+}
+
+// state tells how an upload stands without asking for it, which would restart
+// its clock.
+func (r *rig) state(id sessions.ID) string {
+	r.t.Helper()
+	var u sessions.Upload
+	require.NoError(r.t, r.core.view(func(s *State) { u, _ = s.sessions.Upload(id) }))
+	return u.State.String()
+}
+
+const almost = 2*time.Minute - time.Millisecond
+
+func TestIdleTimeout(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	id, still := r.open("f", 10, ""), r.open("g", 10, "")
+	_, err := r.put(still, 0, []byte("x"))
+	require.NoError(t, err)
+	// Every request for the session restarts the clock, whatever comes of it.
+	for name, a := range map[string]Action{
+		"stored":  &UploadChunk{Session: id, Data: []byte("ab")},
+		"equal":   &UploadChunk{Session: id, Data: []byte("ab")},
+		"empty":   &UploadChunk{Session: id},
+		"refused": &UploadChunk{Session: id, Offset: 99, Data: []byte("x")},
+		"status":  &UploadStatusOf{Session: id},
+	} {
+		_, err := r.do(&UploadStatusOf{Session: still})
+		require.NoError(t, err)
+		r.idle(almost)
+		require.Equal(t, "open", r.state(id), name)
+		res, err := r.do(a)
+		assert.Equal(t, name == "refused", err != nil, name)
+		if st, ok := res.(*UploadStatus); ok {
+			assert.Equal(t, int64(120_000), st.ExpiresMS)
+		}
+	}
+	r.idle(almost)
+	require.Equal(t, "open", r.state(id))
+	assert.Equal(t, "expired", r.state(still))
+	// A list shows what is left and restarts nothing.
+	res, err := r.do(TransferList{})
+	assert.Equal(t, int64(1), must[*Transfers](t, res, err).Uploads[0].ExpiresMS)
+	r.idle(time.Millisecond)
+	assert.Equal(t, "expired", r.state(id))
+	assert.Empty(t, r.staged(), "its bytes are dropped")
+	st := r.status(id)
+	assert.Equal(t, "expired", st.State)
+	assert.Equal(t, CodeNoTransfer, st.Code)
+	assert.Equal(t, int64(2), st.Received)
+	_, err = r.put(id, 0, []byte("x"))
+	assert.Equal(t, CodeNoTransfer, CodeOf(err))
+	expired := r.records(sessions.KindUploadExpired)
+	require.Len(t, expired, 2)
+	assert.Contains(t, expired[0], `"actor":"daemon","via":"reaper"`)
+}
+
+func TestIdleTimeoutAcrossRestarts(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*rig){"crash": (*rig).crash, "stop": (*rig).close} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.mustStart()
+			id := r.open("f", 10, "")
+			r.idle(almost)
+			end(r)
+			r.clock.Advance(30 * time.Hour) // time down does not count
+			r.mustStart()
+			require.NoError(t, r.reap(r.clock.Now()))
+			r.idle(almost) // and the whole timeout is there again
+			assert.Equal(t, "open", r.state(id))
+			_, err := r.put(id, 0, []byte("x"))
+			require.NoError(t, err)
+			r.idle(2 * time.Minute)
+			assert.Equal(t, "expired", r.state(id))
+			end(r)
+			r.mustStart()
+			assert.Equal(t, "expired", r.status(id).State, "how it ended outlives the daemon too")
+		})
+	}
+}
+
+// While any of its work is pending, a session does not expire, and its clock
+// starts when the work is done.
+func TestPendingWorkStopsTheClock(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	id := r.open("f", 10, "")
+	g := newGate("staged.sync")
+	r.seams.set(g.step)
+	answer := r.send(rigCaller, id, 0, []byte("x"))
+	<-g.reached
+	r.idle(time.Hour)
+	assert.Equal(t, "open", r.state(id))
+	close(g.open)
+	require.NoError(t, <-answer)
+	r.seams.set(nil)
+	r.idle(almost)
+	assert.Equal(t, "open", r.state(id))
+	r.idle(time.Millisecond)
+	assert.Equal(t, "expired", r.state(id))
+}
+
+func TestEndIsRememberedForADay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	placed, cancelled, expired := r.open("a", 1, ""), r.open("b", 1, ""), r.open("c", 1, "")
+	rejected := r.open("d", 1, hexSHA1(nil))
+	_, err := r.put(placed, 0, []byte("x"))
+	require.NoError(t, err)
+	_, err = r.put(rejected, 0, []byte("x"))
+	require.Error(t, err)
+	_, err = r.do(&UploadCancel{Session: cancelled})
+	require.NoError(t, err)
+	r.idle(time.Hour)
+	ends := map[sessions.ID]string{placed: "placed", cancelled: "cancelled", expired: "expired", rejected: "rejected"}
+	r.crash()
+	r.clock.Advance(sessions.Remember - time.Hour - time.Second)
+	r.mustStart()
+	for id, want := range ends {
+		st := r.status(id)
+		assert.Equal(t, want, st.State)
+		assert.Equal(t, want == "placed", st.Code == CodeOK)
+		assert.Equal(t, want == "placed", st.SHA1 != "", want)
+		assert.Zero(t, st.ExpiresMS)
+	}
+	r.clock.Advance(time.Second)
+	for id, how := range ends {
+		_, err := r.do(&UploadStatusOf{Session: id})
+		if how == "expired" { // an hour later than the others
+			assert.NoError(t, err)
+		} else {
+			assert.Equal(t, CodeNoTransfer, CodeOf(err), how)
+		}
+	}
+	r.clock.Advance(time.Hour)
+	_, err = r.do(&UploadStatusOf{Session: expired})
+	assert.Equal(t, CodeNoTransfer, CodeOf(err))
+}
+
+// Staged files nobody uses are closed, and opened again when somebody does.
+func TestIdleFilesAreClosed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	id := r.open("f", 2, "")
+	_, err := r.put(id, 0, []byte("a"))
+	require.NoError(t, err)
+	handle := func() bool {
+		r.Engine.mu.Lock()
+		u := r.Engine.uploads[id]
+		r.Engine.mu.Unlock()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.file != nil
+	}
+	r.idle(fileLinger - time.Millisecond)
+	assert.True(t, handle())
+	r.idle(time.Millisecond)
+	assert.False(t, handle())
+	_, err = r.put(id, 1, []byte("b"))
+	require.NoError(t, err)
+	assert.Equal(t, "ab", string(r.content("f")))
+}
