@@ -292,6 +292,9 @@ func (p *replay) send(s step, kind websocket.MessageType, msg []byte) {
 		a.action = "unknown"
 	}
 	p.toldRoot = p.toldRoot || bytes.Contains(msg, []byte(p.rig.cfg.Root))
+	if token, derr := panelwire.DecodeLogin(&a.req); err == nil && derr == nil && len(token) >= 4 {
+		p.secrets = append(p.secrets, token) // a wrong one may be nearly right
+	}
 	w := p.cur
 	if w.known || a.action == "login" {
 		w.owed++
@@ -531,7 +534,7 @@ func (p *replay) directive(s step) {
 		require.NoError(t, err)
 		defer dir.Close()
 		require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), arg)}))
-	case "badname": // a name that is not UTF-8
+	case "badname": // makes a file whose name is not UTF-8
 		require.NoError(t, os.WriteFile(at("bad\xff"), nil, 0o644))
 	case "remove":
 		require.NoError(t, os.RemoveAll(at(arg)))
@@ -645,7 +648,7 @@ func (p *replay) checkJournal() {
 	for _, secret := range p.secrets {
 		assert.NotContains(t, whole, secret, "a token")
 		for _, part := range strings.Split(secret, ".") {
-			assert.NotContains(t, whole, part, "part of a token")
+			assert.True(t, part == "" || !strings.Contains(whole, part), "part of a token in the journal: %s", part)
 		}
 	}
 	for _, c := range p.content {
