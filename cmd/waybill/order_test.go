@@ -705,10 +705,7 @@ func TestOrderCatches(t *testing.T) {
 		t.Skip("builds another binary")
 	}
 	t.Parallel()
-	program := filepath.Join(t.TempDir(), "waybill")
-	build := exec.Command("go", "build", "-tags", "brokensync", "-o", program, ".")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
+	program := brokenBuild(t)
 	for broken, kind := range map[string]breachKind{
 		"data":         unsyncedBytes,
 		"dir":          unsyncedDir,
@@ -733,6 +730,23 @@ func TestOrderCatches(t *testing.T) {
 		})
 	}
 }
+
+// brokenBuild is the binary that leaves out what WAYBILL_BROKEN names.
+func brokenBuild(t *testing.T) string {
+	t.Helper()
+	program, err := buildBroken()
+	require.NoError(t, err)
+	return program
+}
+
+var buildBroken = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(filepath.Dir(binary), "broken") // removed with it
+	out, err := exec.Command("go", "build", "-tags", "brokensync", "-o", program, ".").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("build with brokensync: %w\n%s", err, out)
+	}
+	return program, err
+})
 
 func needStrace(t *testing.T) {
 	t.Helper()

@@ -1,0 +1,556 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"waybill/journal"
+	"waybill/sessions"
+)
+
+var (
+	tortureKills = flag.Int("torture.kills", 20, "how often TestKillLoop kills the daemon")
+	tortureSeed  = flag.Uint64("torture.seed", 0, "what TestKillLoop draws from; 0 draws that too")
+)
+
+const (
+	uploaders   = 8
+	largestFile = 2 << 20
+	pathsEach   = 6
+	// jobsAsked is after how many jobs of an uploader at the end: the daemon
+	// remembers 10,000 that have ended.
+	jobsAsked = 1000
+)
+
+// TestKillLoop kills the real daemon at random moments under load, starts it
+// again at once, and holds everything it ever answered against what is there.
+func TestKillLoop(t *testing.T) {
+	kills := *tortureKills
+	if testing.Short() {
+		kills = min(kills, 5)
+	}
+	begun := time.Now()
+	w := newTorture(t, binary)
+	for range kills {
+		w.round()
+	}
+	w.open()
+	w.finish()
+	w.check()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	assert.Empty(t, strings.Join(w.wrong, "\n"), "broken promises; -torture.seed %d", w.seed)
+	t.Logf("%d kills and %d more while starting, in %s: %+v", kills, w.early, time.Since(begun).Round(time.Millisecond), w.count)
+}
+
+// TestKillLoopCatches does the same to a daemon that answers before it
+// commits. (One that leaves out syncs passes: what is killed leaves its
+// writes to the system. TestOrderCatches is for those.)
+func TestKillLoopCatches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds another binary")
+	}
+	w := newTorture(t, brokenBuild(t), "WAYBILL_BROKEN=reply")
+	const most = 60
+	for n := range most {
+		w.round()
+		w.mu.Lock()
+		wrong := w.wrong
+		w.mu.Unlock()
+		if len(wrong) > 0 {
+			t.Logf("caught after %d kills: %s", n+1, wrong[0])
+			return
+		}
+	}
+	t.Errorf("not caught by %d kills; -torture.seed %d", most, w.seed)
+}
+
+// torture is a daemon with its uploaders, and all it has promised them.
+type torture struct {
+	t *testing.T
+	s *server
+	// program and env are what is run as the daemon.
+	program string
+	env     []string
+	token   string
+	seed    uint64
+	rng     *rand.Rand
+	early   int // kills of a daemon that had not said it serves
+	quit    chan struct{}
+	all     sync.WaitGroup
+
+	mu   sync.Mutex
+	cond *sync.Cond
+	// up is closed while the daemon serves and has been looked at.
+	up    chan struct{}
+	epoch int
+	// verified counts the uploaders that have found in order what they were
+	// promised before this epoch; alive those there are.
+	verified, alive int
+	stopping        bool
+	shelves         map[string]*shelf // by path
+	wrong           []string
+	count           tally
+	senders         []*uploader
+}
+
+// tally is how much was shown.
+type tally struct {
+	// Answers to chunks, and the bytes they are about.
+	Acks, AckedBytes int
+	// Of unfinished uploads after a restart; and finished files, at each kill
+	// and each restart.
+	AcksChecked, BytesChecked, FilesChecked int
+	// How uploads ended.
+	Done, Cancelled, Rejected int
+	// Accepted asynchronous actions; pieces that replaced other bytes.
+	Jobs, Rewritten int
+	// Asynchronous actions that were sent and never answered; sessions that
+	// nobody was told of; staged files that no record names.
+	Unsure, Strays, Orphans int
+	Records                 int
+}
+
+// shelf is what may stand under a name: what was acknowledged last, or what
+// is on its way. "" is nothing.
+type shelf struct{ settled, coming string }
+
+// newTorture starts the daemon and its uploaders, which wait for open.
+func newTorture(t *testing.T, program string, env ...string) *torture {
+	t.Helper()
+	seed := *tortureSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-torture.seed %d", seed)
+	s := place(t, t.TempDir())
+	// An address of its own: nobody else's connections take the port while
+	// the daemon is down.
+	s.addr = "127.0.0.14:0"
+	w := &torture{
+		t: t, s: s, program: program, env: clean(env...), seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
+		quit: make(chan struct{}), up: make(chan struct{}), shelves: make(map[string]*shelf), alive: uploaders,
+	}
+	w.cond = sync.NewCond(&w.mu)
+	for n := range uploaders {
+		u := &uploader{w: w, n: n, rng: rand.New(rand.NewPCG(seed, uint64(n)+1)), fresh: pathsEach}
+		w.senders = append(w.senders, u)
+		for k := range pathsEach {
+			path := uploaderPath(n, k)
+			u.paths = append(u.paths, path)
+			w.shelves[path] = new(shelf)
+			if k%3 == 0 {
+				old := filepath.Join(s.root, path)
+				require.NoError(t, os.MkdirAll(filepath.Dir(old), 0o755))
+				require.NoError(t, os.WriteFile(old, []byte(path), 0o644))
+				w.shelves[path].settled = sumOfBytes([]byte(path))
+			}
+		}
+	}
+	w.start()
+	token, err := os.ReadFile(s.token())
+	require.NoError(t, err)
+	w.token = strings.TrimSpace(string(token))
+	for _, u := range w.senders {
+		w.all.Go(u.run)
+	}
+	t.Cleanup(func() {
+		close(w.quit)
+		s.kill()
+		w.all.Wait()
+	})
+	return w
+}
+
+func (w *torture) begin() { w.t.Helper(); w.s.begin(w.env, w.program) }
+
+// start starts the daemon and looks at what it makes of what it finds.
+func (w *torture) start() {
+	w.t.Helper()
+	w.begin()
+	w.s.await()
+	w.checkFiles()
+	w.checkStaging()
+}
+
+// round lets the uploaders work, kills the daemon and starts it again.
+func (w *torture) round() {
+	w.t.Helper()
+	w.open()
+	// A daemon that nobody has come back to yet is killed too.
+	if w.epoch == 1 || w.rng.IntN(4) > 0 {
+		w.awaitVerified()
+	}
+	time.Sleep(w.lifetime())
+	w.kill()
+	for w.rng.IntN(3) == 0 { // and one that is still starting
+		w.begin()
+		time.Sleep(time.Duration(w.rng.IntN(80)) * time.Millisecond)
+		w.kill()
+	}
+	w.start()
+}
+
+// lifetime is how long the daemon lives on; now and then long enough for jobs
+// that wait after they were cut off.
+func (w *torture) lifetime() time.Duration {
+	most := 400
+	if w.rng.IntN(8) == 0 {
+		most = 2000
+	}
+	return time.Duration(w.rng.IntN(most)) * time.Millisecond
+}
+
+func uploaderPath(n, k int) string {
+	if k%2 == 0 {
+		return fmt.Sprintf("of-%d-%d", n, k)
+	}
+	return fmt.Sprintf("below/%d/%d/file", n, k)
+}
+
+// open lets the uploaders come.
+func (w *torture) open() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.epoch++
+	w.verified = 0
+	close(w.up)
+}
+
+// awaitUp waits until the daemon may be dialled.
+func (w *torture) awaitUp() (epoch int, ok bool) {
+	w.mu.Lock()
+	up := w.up
+	w.mu.Unlock()
+	select {
+	case <-up:
+	case <-w.quit:
+		return 0, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.epoch, true
+}
+
+// awaitVerified waits until every uploader has checked the restarted daemon.
+func (w *torture) awaitVerified() {
+	late := time.AfterFunc(longest, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.wrong = append(w.wrong, "the uploaders do not come back")
+		w.verified = math.MaxInt / 2
+		w.cond.Broadcast()
+	})
+	defer late.Stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.verified < w.alive {
+		w.cond.Wait()
+	}
+	require.Positive(w.t, w.alive, "no uploader is left: %v", w.wrong)
+}
+
+// checked is called by an uploader that found all in order.
+func (w *torture) checked(epoch int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if epoch == w.epoch {
+		w.verified++
+		w.cond.Broadcast()
+	}
+}
+
+// kill kills the daemon and looks at what it left.
+func (w *torture) kill() {
+	w.mu.Lock()
+	select {
+	case <-w.up:
+		w.up = make(chan struct{}) // first, so that nobody dials in vain
+	default:
+		w.early++
+	}
+	w.mu.Unlock()
+	w.s.kill()
+	ws, ok := w.s.p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(w.t, ok && ws.Signaled(), "it had ended by itself: %s", w.s.p.stderr())
+	w.checkLog()
+	w.checkFiles()
+	_, err := journal.Verify(context.Background(), filepath.Join(w.s.state, "journal"))
+	require.NoError(w.t, err, "what the kill left of the journal")
+}
+
+// checkLog finds what the daemon itself calls an error.
+func (w *torture) checkLog() {
+	for line := range strings.Lines(w.s.p.stderr()) {
+		if strings.Contains(line, `"level":"error"`) || !strings.HasPrefix(line, "{") {
+			w.fault("the daemon says %s", strings.TrimSpace(line))
+		}
+	}
+}
+
+func (w *torture) fault(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+}
+
+// tell changes the tally.
+func (w *torture) tell(f func(*tally)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(&w.count)
+}
+
+// coming, settle and withdraw keep what may stand under a name.
+func (w *torture) coming(path, sum string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.shelves[path] == nil {
+		w.shelves[path] = new(shelf)
+	}
+	w.shelves[path].coming = sum
+}
+
+func (w *torture) settle(path string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.shelves[path]
+	s.settled, s.coming = s.coming, ""
+}
+
+func (w *torture) withdraw(path string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shelves[path].coming = ""
+}
+
+// checkFiles compares the served tree with what may be there: every name has
+// its old file or the new one, whole, and the new one if it was acknowledged.
+func (w *torture) checkFiles() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for path, s := range w.shelves {
+		have := ""
+		b, err := os.ReadFile(filepath.Join(w.s.root, path))
+		if err == nil {
+			have = sumOfBytes(b)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			w.wrong = append(w.wrong, err.Error())
+			continue
+		}
+		if s.settled != "" {
+			w.count.FilesChecked++
+		}
+		if have != s.settled && (have != s.coming || have == "") {
+			w.wrong = append(w.wrong, fmt.Sprintf("%s has %q (%d bytes) and not %+v", path, have, len(b), *s))
+		}
+	}
+	require.NoError(w.t, filepath.WalkDir(w.s.root, func(path string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(w.s.root, path)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == ".waybill":
+			return filepath.SkipDir
+		case !d.IsDir() && w.shelves[filepath.ToSlash(rel)] == nil:
+			w.wrong = append(w.wrong, "nobody knows "+rel)
+		}
+		return nil
+	}))
+}
+
+// folded is the part of `journal replay` that is looked at here.
+type folded struct {
+	Records  int `json:"records"`
+	Sessions struct {
+		Uploads []foldedUpload `json:"uploads"`
+		Ended   []foldedUpload `json:"ended_uploads"`
+	} `json:"sessions"`
+	Jobs []struct {
+		Job   string `json:"job"`
+		State string `json:"state"`
+	} `json:"jobs"`
+}
+
+type foldedUpload struct {
+	Session string           `json:"session"`
+	State   string           `json:"state"`
+	Path    string           `json:"path"`
+	Size    int64            `json:"size"`
+	Stored  []sessions.Range `json:"stored"`
+	Digest  string           `json:"digest"`
+}
+
+func (f *folded) liveJobs() (ids []string) {
+	for _, j := range f.Jobs {
+		if j.State == "queued" || j.State == "claimed" {
+			ids = append(ids, j.Job)
+		}
+	}
+	return ids
+}
+
+// replay is `journal replay`, as text and unpacked.
+func (w *torture) replay(args ...string) (string, folded) {
+	w.t.Helper()
+	r := waybill(w.t, append([]string{"journal", "replay"}, args...)...)
+	require.Zero(w.t, r.code, r.err)
+	var f folded
+	require.NoError(w.t, json.Unmarshal([]byte(r.out), &f))
+	return r.out, f
+}
+
+// checkStaging requires that every staged file belongs to a session or a job
+// that lives. Nobody but the queue is at work while it looks.
+func (w *torture) checkStaging() {
+	w.t.Helper()
+	_, f := w.replay(w.s.client()...)
+	known := make(map[string]bool)
+	for _, u := range f.Sessions.Uploads {
+		known[u.Session] = true
+	}
+	for _, id := range f.liveJobs() {
+		known[id] = true
+	}
+	for _, name := range w.below("staging") {
+		if !known[name] {
+			w.fault("the staged file %s has no session and no job", name)
+		}
+	}
+}
+
+// below lists a directory of the store in .waybill.
+func (w *torture) below(dir string) (names []string) {
+	w.t.Helper()
+	entries, err := filepath.Glob(filepath.Join(w.s.root, ".waybill", "*", dir, "*"))
+	require.NoError(w.t, err)
+	for _, e := range entries {
+		names = append(names, filepath.Base(e))
+	}
+	return names
+}
+
+// finish lets every upload come to its end, and what nobody knows of.
+func (w *torture) finish() {
+	w.mu.Lock()
+	w.stopping = true
+	w.mu.Unlock()
+	done := make(chan struct{})
+	go func() { w.all.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(2 * longest):
+		require.FailNow(w.t, "the uploads do not end", "%v\n%s", w.wrong, w.s.p.stderr())
+	}
+	var left folded
+	eventually(w.t, "the queue is empty", func() bool {
+		_, left = w.replay(w.s.client()...)
+		return len(left.liveJobs()) == 0
+	})
+	// What was opened and never answered for: the client does not know it.
+	p, err := dialPanel(w.s.addr, w.token)
+	require.NoError(w.t, err)
+	defer p.close()
+	for _, u := range left.Sessions.Uploads {
+		for _, s := range w.senders {
+			if s.knows(u.Session) {
+				w.fault("upload %s of %s has not ended", u.Session, u.Path)
+			}
+		}
+		w.count.Strays++
+		require.NoError(w.t, p.call("file_upload_cancel", fileReply{u.Session}, nil))
+	}
+}
+
+// check holds everything against everything at the end.
+func (w *torture) check() {
+	t := w.t
+	w.checkFiles()
+	p, err := dialPanel(w.s.addr, w.token)
+	require.NoError(t, err)
+	defer p.close()
+
+	// What the live daemon says of every session and job, and what a fresh
+	// fold of its journal says.
+	_, f := w.replay(w.s.client()...)
+	ended := make(map[string]foldedUpload)
+	for _, u := range f.Sessions.Ended {
+		ended[u.Session] = u
+	}
+	jobs := make(map[string]string)
+	for _, j := range f.Jobs {
+		jobs[j.Job] = j.State
+	}
+	for _, u := range w.senders {
+		left := jobsAsked
+		for _, tr := range slices.Backward(u.past) {
+			u.checkEnd(p, tr, ended[tr.file])
+			for id, j := range tr.jobs {
+				if left--; left >= 0 {
+					u.checkJob(p, tr, id, j, jobs[id])
+				}
+			}
+		}
+	}
+	w.checkHistory()
+
+	// The fold of the records over HTTP, and of the files once they are at
+	// rest, up to the same record.
+	live, f := w.replay(w.s.client()...)
+	w.s.stop()
+	w.checkLog()
+	state := []string{"--state", w.s.state}
+	still, _ := w.replay(append(state, "--at", fmt.Sprint(f.Records-1))...)
+	assert.Equal(t, live, still, "a fold of the stopped journal")
+	r := waybill(t, append([]string{"journal", "verify"}, state...)...)
+	assert.Zero(t, r.code, r.err)
+	assert.Empty(t, w.below("staging"), "staged files are left")
+	w.count.Orphans = len(w.below("orphans"))
+	w.count.Records = f.Records
+}
+
+// checkHistory counts what the journal says of each accepted job: taken in
+// once, done once, in effect once.
+func (w *torture) checkHistory() {
+	r := waybill(w.t, append([]string{"journal", "export"}, w.s.client()...)...)
+	require.Zero(w.t, r.code, r.err)
+	type key struct{ kind, id string }
+	n := make(map[key]int)
+	for line := range strings.Lines(r.out) {
+		var f fact
+		require.NoError(w.t, json.Unmarshal([]byte(line), &f))
+		n[key{f.Kind, f.Body.Job + f.Body.Session}]++
+	}
+	for _, u := range w.senders {
+		for _, tr := range u.past {
+			for id, j := range tr.jobs {
+				ends := [2]int{n[key{"job.done", id}], n[key{"job.failed", id}] + n[key{"job.poisoned", id}]}
+				if n[key{"job.queued", id}] != 1 || ends[0]+ends[1] != 1 || n[key{"job.claimed", id}] == 0 {
+					w.fault("job %s (%s): queued %d times, ended %v", id, j.action, n[key{"job.queued", id}], ends)
+				}
+			}
+			for _, kind := range []string{"upload.opened", "upload." + tr.over} {
+				if tr.over != "" && n[key{kind, tr.file}] != 1 {
+					w.fault("upload %s: %d times %s", tr.file, n[key{kind, tr.file}], kind)
+				}
+			}
+		}
+	}
+}
