@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -346,6 +347,47 @@ func TestOrderlessAreAnsweredInTurn(t *testing.T) {
 	for _, want := range []string{`"received":4`, `"retcode":10002`, `"time"`, `"retcode":10001`, `"files"`, `"permissions"`, `"unauthorized"`} {
 		assert.Contains(t, p.next(), want)
 	}
+}
+
+// A reply that waits for an earlier one's turn is waited for in its turn.
+func TestStatusBehindAReplyThatWaits(t *testing.T) {
+	var held atomic.Value
+	held.Store("")
+	entered, hold := make(chan struct{}, 1), make(chan struct{})
+	r := run(t, func(c *Config) {
+		c.FileFault = func(op, name string, do func() error) error {
+			if id := held.Load().(string); op == "staged.sync" && id != "" && strings.Contains(name, id) {
+				entered <- struct{}{}
+				<-hold
+			}
+			return do()
+		}
+	})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
+	p := r.panel(r.token)
+	slow, quick := p.upload("f", 8), p.upload("g", 8)
+	held.Store(slow)
+	send := func(id string) {
+		sid, err := sessions.ParseID(id)
+		require.NoError(t, err)
+		p.sendBinary(panelwire.AppendUploadFrame(nil, sid, 0, []byte("abcd")))
+	}
+	send(slow)
+	within(t, entered, "no sync")
+	send(quick)
+	p.ask("file_upload_status", map[string]any{"file_id": quick})
+	// The quick chunk is stored; its reply and what comes behind it wait.
+	q := r.panel(r.token)
+	require.True(t, soon(func() bool {
+		return strings.Contains(string(q.call("file_upload_status", map[string]any{"file_id": quick}).Data), `"received":4`)
+	}))
+	p.send(`{"action":"ping","id":"p"}`)
+	assert.Equal(t, "p", p.reply().ID)
+	release()
+	assert.Contains(t, p.next(), slow)
+	assert.Contains(t, p.next(), `{"file_id":"`+quick)
+	assert.Contains(t, p.next(), `"state":"open"`)
 }
 
 func TestTooManyPending(t *testing.T) {
