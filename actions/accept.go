@@ -31,7 +31,7 @@ func (e *Engine) Queue(ctx context.Context, c Call) (sessions.ID, error) {
 	return id, err
 }
 
-func (e *Engine) accept(c *Call) (sessions.ID, error) {
+func (e *Engine) accept(c *Call) (_ sessions.ID, err error) {
 	name := c.Action.Name()
 	spec, ok := Lookup(name)
 	if !ok || !spec.Async {
@@ -55,6 +55,12 @@ func (e *Engine) accept(c *Call) (sessions.ID, error) {
 		Job: id, Action: name, Key: c.Action.Key(), Params: params,
 		Main: c.Caller.Main, Permissions: c.Caller.Permissions.Strings(),
 	}
+	release := e.hold(body.Key)
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
 	if a, ok := c.Action.(*UploadChunk); ok {
 		body.Bytes = int64(len(a.Data))
 		if err := e.stageJob(id, a.Data); err != nil {
@@ -84,7 +90,7 @@ func (e *Engine) accept(c *Call) (sessions.ID, error) {
 		ID: id, Seq: queued.Seq, Action: name, Key: body.Key, Params: params, Bytes: body.Bytes,
 		Main: body.Main, Permissions: body.Permissions, Owner: c.Caller.Subject, State: jobQueued,
 	}
-	e.queue.push(queued)
+	e.queue.push(queued, release)
 	return id, nil
 }
 

@@ -153,7 +153,9 @@ func (a *UploadRequest) Key() string {
 	return pathKey(a.Path)
 }
 
-func sessionKey(id sessions.ID) string { return "id:" + id.String() }
+const sessionPrefix = "id:"
+
+func sessionKey(id sessions.ID) string { return sessionPrefix + id.String() }
 
 // pathKey orders by the normalised name; a name that does not parse is
 // refused anyway, so it needs no order.

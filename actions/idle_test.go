@@ -183,3 +183,42 @@ func TestIdleFilesAreClosed(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "ab", string(r.content("f")))
 }
+
+// A queued job is work of its session that is pending, also after a restart.
+func TestQueuedJobsStopTheClock(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.write("d", []byte("x"))
+	r.mustStart()
+	id, down := r.open("f", 10, ""), r.download("d").ID
+	r.idle(time.Minute / 2)
+	job := r.queueHeld(id)
+	closing := r.queueAs(rigCaller, &DownloadClose{Session: down})
+	r.idle(time.Hour)
+	assert.Equal(t, "open", r.state(id))
+	r.crash()
+
+	g := newGate("staged.sync") // of the chunk's bytes
+	r.seams.set(g.step)
+	r.mustStart()
+	<-g.reached
+	r.idle(time.Hour)
+	assert.Equal(t, "open", r.state(id))
+	close(g.open)
+	r.seams.set(nil)
+	assert.Equal(t, "ok", r.outcome(job).State)
+	assert.Equal(t, "ok", r.outcome(closing).State)
+	assert.Empty(t, r.records(sessions.KindDownloadExpired))
+	for pending := true; pending; time.Sleep(time.Millisecond) { // the worker lets go after the record
+		r.Engine.mu.Lock()
+		u := r.Engine.uploads[id]
+		r.Engine.mu.Unlock()
+		u.mu.Lock()
+		pending = u.pending > 0
+		u.mu.Unlock()
+	}
+	r.idle(almost)
+	assert.Equal(t, "open", r.state(id))
+	r.idle(time.Millisecond)
+	assert.Equal(t, "expired", r.state(id))
+}

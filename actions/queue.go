@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,11 +27,17 @@ type queue struct {
 	mu sync.Mutex
 	// waiting lists the jobs of each key in arrival order; a key that is
 	// present has a goroutine.
-	waiting map[string][]job
+	waiting map[string][]waitingJob
+}
+
+type waitingJob struct {
+	job
+	// release lets go of the idle clock that the job holds.
+	release func()
 }
 
 func newQueue(e *Engine) *queue {
-	return &queue{engine: e, backoff: backoff, slots: make(chan struct{}, maxRunning), waiting: make(map[string][]job)}
+	return &queue{engine: e, backoff: backoff, slots: make(chan struct{}, maxRunning), waiting: make(map[string][]waitingJob)}
 }
 
 // start takes up the jobs that the journal says have not ended, in arrival
@@ -51,14 +58,14 @@ func (q *queue) start(ctx context.Context, workers *errgroup.Group) error {
 			}
 			continue
 		}
-		q.push(j)
+		q.push(j, q.engine.hold(j.Key))
 	}
 	return nil
 }
 
 // push appends a job to its key. The caller holds a share of busy, or is the
 // start: either way the workers are not being waited for yet.
-func (q *queue) push(j job) {
+func (q *queue) push(j job, release func()) {
 	key := j.Key
 	if key == "" {
 		key = "job:" + j.ID.String()
@@ -66,10 +73,27 @@ func (q *queue) push(j job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	jobs, running := q.waiting[key]
-	q.waiting[key] = append(jobs, j)
+	q.waiting[key] = append(jobs, waitingJob{j, release})
 	if !running {
 		q.workers.Go(func() error { return q.drain(key) })
 	}
+}
+
+// hold stops the idle clock of the session a key names, if there is one, until
+// what it returns is called: a job that waits is work of its session.
+func (e *Engine) hold(key string) (release func()) {
+	text, _ := strings.CutPrefix(key, sessionPrefix)
+	id, err := sessions.ParseID(text)
+	if err != nil {
+		return func() {} // ordered by a path, or by nothing
+	}
+	if u, err := e.liveUpload(id); err == nil {
+		return u.leave
+	}
+	if d, err := e.liveDownload(id); err == nil {
+		return func() { e.leaveDownload(d) }
+	}
+	return func() {}
 }
 
 // drain runs the jobs of a key one after the other until there is none.
@@ -98,7 +122,8 @@ func (q *queue) drain(key string) error {
 			<-q.slots
 			return nil
 		}
-		err := q.run(&j)
+		err := q.run(&j.job)
+		j.release()
 		q.engine.busy.Done()
 		<-q.slots
 		if err != nil {
