@@ -36,6 +36,8 @@ type rig struct {
 	// seams is where faults are injected into journal and files.
 	seams   seams
 	reserve int64
+	// foreign are the paths that the test changes behind the engine's back.
+	foreign map[string]bool
 
 	clock *manualClock
 	log   *journal.Log
@@ -236,6 +238,13 @@ func (r *rig) check() {
 	for _, j := range state.jobs.liveJobs() {
 		known[j.ID.String()] = true
 	}
+	for path, digest := range r.digests() {
+		have, err := os.ReadFile(r.path(path))
+		if err != nil || r.foreign[path] {
+			continue // the test itself has removed or changed it
+		}
+		assert.Equal(r.t, digest, hexSHA1(have), "%s", path)
+	}
 	entries, err := os.ReadDir(r.staging())
 	if err == nil {
 		for _, e := range entries {
@@ -244,8 +253,8 @@ func (r *rig) check() {
 	}
 }
 
-// files checks that every placed file, by the journal, has its digest unless
-// a later upload replaced it.
+// digests returns the digest that the file at each path must have: that of
+// the upload placed there last.
 func (r *rig) digests() map[string]string {
 	r.t.Helper()
 	log, err := journal.Open(r.journal(), journal.Options{ReadOnly: true})
