@@ -66,6 +66,15 @@ func (e *Engine) openDownload(ctx context.Context, c *Call, a *DownloadRequest, 
 	}
 	defer file.Close() // it was only read
 	identity := sessions.Identity(file.Identity())
+	// Decided again below; asked here so that nobody over the limit costs the
+	// reading of a whole file.
+	var full error
+	if err := e.core.view(func(s *State) { full = e.downloadLimit(s, c.Caller.Subject, name, identity) }); err != nil {
+		return nil, err
+	}
+	if full != nil {
+		return nil, full
+	}
 	digest, err := e.hashes.digest(ctx, e.cfg.Now, file)
 	if err != nil {
 		return nil, fileError(err)
@@ -78,8 +87,8 @@ func (e *Engine) openDownload(ctx context.Context, c *Call, a *DownloadRequest, 
 	e.downloads[id] = live
 	e.mu.Unlock()
 	err = e.core.decide(c.origin(), func(s *State) ([]sessions.Fact, error) {
-		if s.sessions.DownloadsOf(c.Caller.Subject, identity) >= e.cfg.Limits.MaxDownloadsPerFile {
-			return nil, Errorf(CodeRateLimit, "%d downloads of %s are open already", e.cfg.Limits.MaxDownloadsPerFile, name)
+		if err := e.downloadLimit(s, c.Caller.Subject, name, identity); err != nil {
+			return nil, err
 		}
 		f, err := s.sessions.OpenDownload(n)
 		return []sessions.Fact{f}, err
@@ -92,6 +101,15 @@ func (e *Engine) openDownload(ctx context.Context, c *Call, a *DownloadRequest, 
 	}
 	e.stats.downloads.Add(1)
 	return &DownloadOpened{ID: id, Size: identity.Size, SHA1: n.SHA1}, nil
+}
+
+// downloadLimit refuses a subject one more download of a file that it has the
+// most of.
+func (e *Engine) downloadLimit(s *State, subject string, name fsview.Name, file sessions.Identity) error {
+	if n := s.sessions.DownloadsOf(subject, file); n >= e.cfg.Limits.MaxDownloadsPerFile {
+		return Errorf(CodeRateLimit, "%d downloads of %s are open already", n, name)
+	}
+	return nil
 }
 
 // liveDownload returns a live download and starts a request on it.

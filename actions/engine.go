@@ -277,14 +277,18 @@ type IssuedToken struct {
 }
 
 // TokenIssued records a new token; it must not be handed out before this
-// returns nil.
+// returns nil. Permissions too long for a record are an *Error of CodeParam.
 func (e *Engine) TokenIssued(ctx context.Context, who Caller, t IssuedToken) error {
 	if !e.enter() {
 		return ErrStopping
 	}
 	defer e.busy.Done()
 	t.Expires = t.Expires.UTC().Truncate(time.Second)
-	return e.record(origin{who.Subject, who.Via, uuid.NewString()}, KindToken, t)
+	err := e.record(origin{who.Subject, who.Via, uuid.NewString()}, KindToken, t)
+	if errors.Is(err, errUnrecordable) {
+		return asError(err)
+	}
+	return err
 }
 
 // refOf is what the records of a request are found by.

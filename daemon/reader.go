@@ -37,6 +37,7 @@ func (c *conn) read() {
 		case errors.Is(err, websocket.ErrMessageTooBig):
 			// The library has sent the close frame.
 			c.mute()
+			c.oversized()
 			c.peer.finish(c.s.cfg.CloseWithin)
 			return
 		default:
@@ -62,6 +63,18 @@ func (c *conn) mute() {
 	c.quitLocked()
 	c.dropQueueLocked()
 	c.muted = true
+}
+
+// oversized records a message that was too long to be read: it was a request,
+// and every request leaves a record.
+func (c *conn) oversized() {
+	if !c.known {
+		c.s.engine.CountRefused("unreadable", c.ip)
+		return
+	}
+	refusal := actions.Errorf(actions.CodeBadRequest, "a message over %d bytes", c.s.cfg.MaxMessage)
+	// An error means that the daemon is ending; the connection is anyway.
+	_ = c.s.engine.Refuse(c.s.patience, c.caller, "", "", refusal)
 }
 
 // handle takes one message from its bytes to a request that is answered,

@@ -52,6 +52,10 @@ func (s *server) subtoken(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = s.engine.TokenIssued(r.Context(), who, issued)
 	}
+	if actions.CodeOf(err) == actions.CodeParam {
+		text(w, http.StatusBadRequest, "the permissions are too long")
+		return
+	}
 	if err != nil {
 		s.log.Error().Err(err).Msg("a token could not be issued")
 		text(w, http.StatusServiceUnavailable, "the token could not be issued")

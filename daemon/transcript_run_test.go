@@ -395,10 +395,7 @@ func (p *replay) closed(s step) {
 		p.t.Errorf("%v: %v", s, err)
 	}
 	if code == websocket.StatusMessageTooBig {
-		// It was never read: no request.
-		if p.cur.known {
-			p.cur.owed--
-		}
+		// It gets no reply, but its record if the caller is known.
 		p.cur.asked = p.cur.asked[:len(p.cur.asked)-1]
 	}
 	p.cur.ended = true
