@@ -90,7 +90,6 @@ type read struct {
 type replay struct {
 	t    *testing.T
 	rig  *rig
-	cfg  func(*Config)
 	vars variables
 	seen *seen
 
