@@ -54,6 +54,7 @@ type fact struct {
 		Session string           `json:"session"`
 		Job     string           `json:"job"`
 		Action  string           `json:"action"`
+		Path    string           `json:"path"`
 		Ranges  []sessions.Range `json:"ranges"`
 	} `json:"body"`
 

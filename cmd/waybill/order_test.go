@@ -85,6 +85,8 @@ func (l *ledger) breaches(acks []ack) (found []breach, checked map[string]int) {
 			if f.Body.Action == "file_upload_chunk" {
 				c.staged(f, f.Body.Job, "queued chunk")
 			}
+		case "upload.placed":
+			c.foundPlaced(f)
 		}
 	}
 	for _, m := range l.placed {
@@ -284,6 +286,17 @@ func (c *checker) placing(m move) {
 			c.syncedWithin(unsyncedDir, filepath.Dir(dir), made.exit, placed.began, "parent %s of %s", dir, id)
 		}
 	}
+}
+
+// foundPlaced requires of a file that was in place already, put there by a
+// daemon that was killed, that its entry is made durable all the same.
+func (c *checker) foundPlaced(f *fact) {
+	if slices.ContainsFunc(c.placed, func(m move) bool { return filepath.Base(m.from) == f.Body.Session }) {
+		return
+	}
+	c.checked["found in place"]++
+	path := filepath.Join(c.root, f.Body.Path)
+	c.syncedWithin(unsyncedDir, filepath.Dir(path), 0, f.began, "%s found in place", f.Body.Session)
 }
 
 // removal requires that staged bytes go only after the record that lets them
@@ -662,22 +675,33 @@ func observe(t *testing.T, program string, env ...string) (*ledger, []ack) {
 	s := serve(t)
 	s.stop()
 	require.NoError(t, os.WriteFile(filepath.Join(s.root, "old.bin"), []byte("the old file"), 0o644))
+	e := &errand{s: s, token: tokenOf(t, s)}
+	l := trace(t, s, program, env, func() { require.NoError(t, e.run()) })
+	return l, e.acks
+}
+
+// trace runs a traced daemon while do runs, and returns what the trace says.
+func trace(t *testing.T, s *server, program string, env []string, do func()) *ledger {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "trace")
 	s.begin(clean(env...), slices.Concat([]string{"strace"}, straceArgs(file), []string{program})...)
 	s.await()
-	token, err := os.ReadFile(s.token())
+	do()
+	s.stop() // and with it strace, whose stderr is the same
+	calls, err := readTraceFile(file)
 	require.NoError(t, err)
 	store, err := os.ReadFile(filepath.Join(s.state, "id"))
 	require.NoError(t, err)
-	e := &errand{s: s, token: strings.TrimSpace(string(token))}
-	require.NoError(t, e.run())
-	s.stop() // and with it strace, whose stderr is the same
-
-	calls, err := readTraceFile(file)
-	require.NoError(t, err)
 	l, err := newLedger(s.root, s.state, strings.TrimSpace(string(store)), calls)
 	require.NoError(t, err)
-	return l, e.acks
+	return l
+}
+
+func tokenOf(t *testing.T, s *server) string {
+	t.Helper()
+	token, err := os.ReadFile(s.token())
+	require.NoError(t, err)
+	return strings.TrimSpace(string(token))
 }
 
 // TestOrder reads from the system calls of the real binary that no answer
@@ -694,6 +718,66 @@ func TestOrder(t *testing.T) {
 		"new parents": 6, "removals": 12, "rewrites": 1,
 	} {
 		assert.GreaterOrEqual(t, checked[what], least, what)
+	}
+}
+
+// TestOrderOfRecovery kills a daemon on either side of the rename that puts a
+// file in place, and reads the order in which the next one does the rest.
+func TestOrderOfRecovery(t *testing.T) {
+	needStrace(t)
+	t.Parallel()
+	for _, c := range []struct {
+		name, call string
+		broken     string
+		kind       breachKind
+	}{
+		{name: "killed before the rename", call: "renameat"},
+		{name: "killed after the rename", call: "fsync"},
+		{name: "killed after the rename/without target.sync", call: "fsync", broken: "target.sync", kind: unsyncedDir},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			program := binary
+			if c.broken != "" {
+				if testing.Short() {
+					t.Skip("builds another binary")
+				}
+				program = brokenBuild(t)
+			}
+			s := serve(t)
+			s.stop()
+			// The first such call on the target's directory is its last. (The
+			// directory's own entry is synced in its parent.)
+			dir := filepath.Join(s.root, "new")
+			s.begin(clean(), "strace", "-D", "-f", "-qq", "-o", os.DevNull, "-P", dir,
+				"-e", "trace="+c.call, "-e", "inject="+c.call+":signal=SIGKILL:when=1", binary)
+			s.await()
+			p, err := dialPanel(s.addr, tokenOf(t, s))
+			require.NoError(t, err)
+			defer p.close()
+			data := noise(1, 20_000)
+			var opened fileReply
+			require.NoError(t, p.call("file_upload_request", uploadParams{Path: "new/file", Size: len(data)}, &opened))
+			w, err := asPacket(p, opened.File, sessions.Range{0, 20_000}, data)
+			require.NoError(t, err)
+			assert.ErrorIs(t, w.into(nil), errLost, "it was killed before it could answer")
+			<-s.p.done
+			file := filepath.Join(dir, "file")
+			assert.Equal(t, c.call == "fsync", exists(file))
+
+			l := trace(t, s, program, []string{"WAYBILL_BROKEN=" + c.broken}, func() {
+				assert.Equal(t, sumOfBytes(data), sumOf(t, file), "in place when the daemon serves")
+			})
+			found, checked := l.breaches(nil)
+			assert.Equal(t, 1, checked["placed files"]+checked["found in place"])
+			if c.broken == "" {
+				assert.Empty(t, found)
+				return
+			}
+			require.NotEmpty(t, found)
+			for _, b := range found {
+				assert.Equal(t, c.kind, b.kind, b)
+			}
+		})
 	}
 }
 
