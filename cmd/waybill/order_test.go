@@ -789,6 +789,9 @@ func TestOrderCatches(t *testing.T) {
 		t.Skip("builds another binary")
 	}
 	t.Parallel()
+	sound, err := os.ReadFile(binary)
+	require.NoError(t, err)
+	require.False(t, bytes.Contains(sound, []byte("WAYBILL_BROKEN")), "a control is part of the real build")
 	program := brokenBuild(t)
 	for broken, kind := range map[string]breachKind{
 		"data":         unsyncedBytes,
