@@ -36,7 +36,7 @@ type readBy struct {
 
 func (e *Engine) newDownload(d sessions.Download, name fsview.Name) *download {
 	live := &download{Download: d, name: name}
-	live.last = e.cfg.Now()
+	live.restart(e.cfg.Now())
 	return live
 }
 
@@ -128,11 +128,7 @@ func (e *Engine) liveDownload(id sessions.ID) (*download, error) {
 	return nil, Errorf(CodeNoTransfer, "no download %s", id)
 }
 
-func (e *Engine) leaveDownload(d *download) {
-	d.mu.Lock()
-	d.end(e.cfg.Now())
-	d.mu.Unlock()
-}
+func (e *Engine) leaveDownload(d *download) { d.end(e.cfg.Now()) }
 
 var contentPool = sync.Pool{New: func() any { return new([]byte) }}
 

@@ -115,7 +115,7 @@ func (u *upload) reap(now time.Time) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	from := origin{actorDaemon, "reaper", u.id.String()}
-	if u.ended || u.underway() || u.pending > 0 {
+	if u.ended || u.underway() || u.waiting() {
 		return nil
 	}
 	if u.full {
@@ -145,7 +145,7 @@ func (u *upload) reap(now time.Time) error {
 // closeIdle closes a staged file that nobody has used for a while, so that
 // many open sessions do not hold as many descriptors.
 func (u *upload) closeIdle(now time.Time) error {
-	if u.file == nil || u.prefix.running || now.Sub(u.last) < fileLinger {
+	if u.file == nil || u.prefix.running || u.quiet(now) < fileLinger {
 		return nil
 	}
 	err := u.file.Close()

@@ -214,11 +214,30 @@ func TestQueuedJobsStopTheClock(t *testing.T) {
 		u := r.Engine.uploads[id]
 		r.Engine.mu.Unlock()
 		u.mu.Lock()
-		pending = u.pending > 0
+		pending = u.waiting()
 		u.mu.Unlock()
 	}
 	r.idle(almost)
 	assert.Equal(t, "open", r.state(id))
 	r.idle(time.Millisecond)
 	assert.Equal(t, "expired", r.state(id))
+}
+
+// A request that waits in a connection's queue, or whose answer has not left
+// yet, keeps its session alive.
+func TestArrivedStopsTheClock(t *testing.T) {
+	r := newRig(t)
+	r.mustStart()
+	id := r.open("x", 100, "")
+	left := r.Arrived(&UploadChunk{Session: id})
+	r.clock.Advance(time.Hour)
+	require.NoError(t, r.reap(r.clock.Now()))
+	left()
+	r.clock.Advance(2*time.Minute - time.Millisecond)
+	require.NoError(t, r.reap(r.clock.Now()))
+	r.Arrived(&UploadChunk{Session: sessions.NewID()})() // nobody's session
+	assert.Equal(t, 1, r.Stats().LiveUploads)
+	r.clock.Advance(time.Millisecond)
+	require.NoError(t, r.reap(r.clock.Now()))
+	assert.Zero(t, r.Stats().LiveUploads)
 }

@@ -87,13 +87,7 @@ func (e *Engine) hold(key string) (release func()) {
 	if err != nil {
 		return func() {} // ordered by a path, or by nothing
 	}
-	if u, err := e.liveUpload(id); err == nil {
-		return u.leave
-	}
-	if d, err := e.liveDownload(id); err == nil {
-		return func() { e.leaveDownload(d) }
-	}
-	return func() {}
+	return e.stopClock(id)
 }
 
 // drain runs the jobs of a key one after the other until there is none.

@@ -165,14 +165,10 @@ func (e *Engine) startClocks() {
 	now := e.cfg.Now()
 	ups, downs := e.lives()
 	for _, u := range ups {
-		u.mu.Lock()
-		u.last = now
-		u.mu.Unlock()
+		u.restart(now)
 	}
 	for _, d := range downs {
-		d.mu.Lock()
-		d.last = now
-		d.mu.Unlock()
+		d.restart(now)
 	}
 }
 

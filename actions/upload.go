@@ -57,24 +57,6 @@ type upload struct {
 	prefix prefixHash
 }
 
-// clock measures idleness: it restarts with every request, refused ones too,
-// and stands still while any is pending.
-type clock struct {
-	pending int
-	last    time.Time
-}
-
-func (c *clock) begin(now time.Time) { c.pending++; c.last = now }
-func (c *clock) end(now time.Time)   { c.pending--; c.last = now }
-
-// left is what remains of idle at now.
-func (c *clock) left(idle time.Duration, now time.Time) time.Duration {
-	if c.pending > 0 {
-		return idle
-	}
-	return max(0, idle-now.Sub(c.last))
-}
-
 func (e *Engine) newUpload(s *sessions.Upload, name fsview.Name) *upload {
 	u := &upload{
 		engine: e, id: s.ID, owner: s.Owner, name: name, size: s.Size, sha1: s.SHA1, idle: s.Idle,
@@ -82,7 +64,7 @@ func (e *Engine) newUpload(s *sessions.Upload, name fsview.Name) *upload {
 		full: s.Complete(), digest: s.Digest, trouble: CodeOK,
 	}
 	u.cond = sync.NewCond(&u.mu)
-	u.last = e.cfg.Now()
+	u.restart(e.cfg.Now())
 	return u
 }
 
@@ -201,11 +183,7 @@ func (e *Engine) liveUpload(id sessions.ID) (*upload, error) {
 	return u, nil
 }
 
-func (u *upload) leave() {
-	u.mu.Lock()
-	u.end(u.engine.cfg.Now())
-	u.mu.Unlock()
-}
+func (u *upload) leave() { u.end(u.engine.cfg.Now()) }
 
 // underway reports whether somebody syncs, records, verifies or places.
 func (u *upload) underway() bool { return u.syncing || u.recording || u.placing }

@@ -93,6 +93,9 @@ type reply struct {
 	pool *budget
 	// big marks replies that waited for room before they were made.
 	big bool
+	// left, if not nil, is told when the reply has been written, or never
+	// will be: until then its session is not idle.
+	left func()
 }
 
 func (r *reply) len() int64 {

@@ -150,4 +150,7 @@ func (s *server) release(c *conn, r reply) {
 		r.pool.release(c, r.cost)
 	}
 	s.bufs.put(r.text)
+	if r.left != nil {
+		r.left()
+	}
 }

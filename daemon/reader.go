@@ -126,6 +126,9 @@ func (c *conn) handle(kind websocket.MessageType, m *message) {
 		r, ok := c.perform(t)
 		c.finish(t, r, ok)
 	default:
+		if t.action != nil {
+			t.left = c.s.engine.Arrived(t.action)
+		}
 		c.submit(t)
 	}
 }

@@ -22,6 +22,7 @@ type ticket struct {
 	action  actions.Action // nil if refused
 	refusal *actions.Error // nil if not
 	msg     *message       // what action.Data aliases; nil if nothing
+	left    func()         // lets the session's idle clock run again; nil if none
 
 	// orderless requests are answered in order of arrival; counted ones are
 	// pending and have their turn, others the reader answers itself.
@@ -114,6 +115,7 @@ func (c *conn) answerLocked(t *ticket, r reply, ok bool) {
 		r = reply{}
 		c.shutLocked(closing{code: websocket.StatusGoingAway, reason: "daemon exit"})
 	}
+	r.left = t.left
 	t.reply, t.ready = r, true
 	if !t.orderless {
 		c.deliverLocked(t)
@@ -137,6 +139,8 @@ func (c *conn) answerLocked(t *ticket, r reply, ok bool) {
 func (c *conn) deliverLocked(t *ticket) {
 	if t.reply.len() > 0 {
 		c.sendLocked(t.reply)
+	} else if t.reply.left != nil {
+		t.reply.left()
 	}
 	t.reply = reply{}
 	if !t.counted {
