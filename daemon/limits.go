@@ -13,7 +13,7 @@ const (
 	maxWrongTokens = 3
 
 	// bigMessage is what a message may hold before it needs one of bigSlots.
-	bigMessage = 1 << 20
+	bigMessage = 1<<20 + messageSlack
 	bigSlots   = 4
 	// maxInbound bounds the messages of one connection that are being read or
 	// worked on; beyond, reading pauses.
@@ -58,6 +58,12 @@ const (
 	// from messages; messageBuffer is the smallest class of those.
 	smallBuffer   = 4 << 10
 	messageBuffer = 64 << 10
+	// messageSlack is what a message may have around a chunk of a round size.
+	messageSlack = 4 << 10
+	// keptBuffers bounds the bytes of unused large buffers, keepBuffer for how
+	// long they are kept.
+	keptBuffers = 32 << 20
+	keepBuffer  = 10 * time.Second
 
 	// wheelTurn is into how many ticks PingEvery is cut.
 	wheelTurn = 20

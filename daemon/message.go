@@ -22,7 +22,7 @@ var errQuit = errors.New("the connection is being closed")
 // the rest unread.
 func (c *conn) readMessage(r io.Reader) (*message, error) {
 	m := &message{c: c}
-	err := m.grow(max(messageBuffer, c.expect))
+	err := m.grow(max(classSize(0), min(c.expect, bigMessage)))
 	for err == nil {
 		var n int
 		// The library fills what it is given before it returns. What exactly
@@ -36,7 +36,11 @@ func (c *conn) readMessage(r io.Reader) (*message, error) {
 		if n, err = r.Read(c.aside[:]); n == 0 || err != nil {
 			continue
 		}
-		if err = m.grow(2 * cap(m.buf)); err == nil {
+		next := classSize(class(cap(m.buf)) + 1)
+		if next > bigMessage {
+			next = max(next, c.expect)
+		}
+		if err = m.grow(next); err == nil {
 			m.buf = append(m.buf, c.aside[0])
 		}
 	}
@@ -47,7 +51,7 @@ func (c *conn) readMessage(r io.Reader) (*message, error) {
 	if m.slot != nil {
 		c.s.slots.whole(m.slot)
 	}
-	c.expect = min(cap(m.buf), bigMessage)
+	c.expect = cap(m.buf)
 	return m, nil
 }
 

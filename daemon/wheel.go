@@ -21,6 +21,7 @@ func (s *server) wheel(ctx context.Context) {
 		for _, c := range s.all() {
 			c.tick(sinceStart())
 		}
+		s.bufs.trim(time.Now())
 		for _, c := range s.slots.stalled(s.cfg.HolderStall) {
 			c.shutSlow("others wait for a message that does not come")
 		}

@@ -127,14 +127,32 @@ func (s *Staged) WriteAt(p []byte, off int64) (n int, err error) {
 		return 0, err
 	}
 	if s.root.fault == nil { // the hot path: no closure
-		n, err = s.f.WriteAt(p, off)
+		n, err = s.write(p, off)
 	} else {
 		err = s.root.fault("staged.write", s.id, func() (err error) {
-			n, err = s.f.WriteAt(p, off)
+			n, err = s.write(p, off)
 			return err
 		})
 	}
 	return n, fail("write staged", s.id, err)
+}
+
+// writePiece is how much is written at a time: for a single large write ext4
+// sets up folios so large that it takes five times as long (Linux 6.18, 4 MiB
+// against 1 MiB).
+const writePiece = 256 << 10
+
+func (s *Staged) write(p []byte, off int64) (n int, err error) {
+	for len(p) > writePiece {
+		did, err := s.f.WriteAt(p[:writePiece], off+int64(n))
+		n += did
+		if err != nil {
+			return n, err
+		}
+		p = p[writePiece:]
+	}
+	did, err := s.f.WriteAt(p, off+int64(n))
+	return n + did, err
 }
 
 // ReadAt is io.ReaderAt. Bytes never written are zeros.
