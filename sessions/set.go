@@ -80,6 +80,10 @@ func (s *Set) Add(r Range) {
 	if r.Len() <= 0 {
 		return
 	}
+	if n := len(s.ranges); n > 0 && s.ranges[n-1][1] == r[0] {
+		s.ranges[n-1][1] = r[1] // what uploads do: go on at the end
+		return
+	}
 	i := s.search(r[0])
 	j := i
 	for j < len(s.ranges) && s.ranges[j][0] <= r[1] {
