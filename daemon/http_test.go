@@ -181,6 +181,12 @@ func TestSubtoken(t *testing.T) {
 			assert.Equal(t, 400, code, body)
 		}
 	})
+	t.Run("no token at all", func(t *testing.T) {
+		for _, body := range []string{"", " ", "\r\n\t"} {
+			code, got, _ := r.do("POST", "/subtoken", body, "Content-Type", "text/plain")
+			assert.Equal(t, 401, code, "%q: %s", body, got)
+		}
+	})
 	t.Run("an empty list grants nothing", func(t *testing.T) {
 		p := r.panel(r.subtoken(url.Values{"permissions": {""}}))
 		assert.Equal(t, 10003, p.call("get_file_info", map[string]any{"path": "x"}).Retcode)

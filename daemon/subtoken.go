@@ -96,7 +96,7 @@ func subtokenForm(w http.ResponseWriter, r *http.Request) (tokenForm, error) {
 			return tokenForm{}, errBody
 		}
 		return formValues(r.PostForm)
-	case kind == "application/json", len(body) > 0 && bytes.TrimSpace(body)[:1][0] == '{':
+	case kind == "application/json", bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")):
 		return jsonValues(body)
 	}
 	values, err := url.ParseQuery(string(body))
