@@ -184,7 +184,13 @@ func (q *queue) run(j *job) error {
 	if len(end.Result) > maxJobResult {
 		end.Result, end.Message = nil, fmt.Sprintf("a result of %d bytes is too long to be kept", len(end.Result))
 	}
-	return q.finish(j, kindJobDone, end)
+	err = q.finish(j, kindJobDone, end)
+	if errors.Is(err, errUnrecordable) {
+		// Otherwise the job would never end, and hold up its key for ever.
+		end.Result, end.Message = nil, "the result does not fit a record"
+		err = q.finish(j, kindJobDone, end)
+	}
+	return err
 }
 
 // finish records the end and then lets go of what was staged for the job.

@@ -163,6 +163,21 @@ func TestAsyncRefusedAtOnce(t *testing.T) {
 	assert.Empty(t, entries)
 }
 
+// A result that the journal cannot hold, here a number that JSON readers would
+// round, is left out; the job ends, and those behind it run.
+func TestResultThatDoesNotFitARecord(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	r.system.root = fakeMachine(t, map[string]string{
+		"proc/meminfo": "MemTotal: 9007199254740993 kB\n", "proc/stat": someStat,
+	}).root
+	job := r.outcome(r.queueAs(rigCaller, GetSystemInfo{}))
+	assert.Equal(t, "ok", job.State)
+	assert.NotEmpty(t, job.Message)
+	assert.Equal(t, Empty{}, job.Result)
+}
+
 func TestGetJobBySubject(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
