@@ -3,7 +3,6 @@ package daemon
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -40,8 +39,8 @@ func (c *conn) streamed(t *ticket, chunk *actions.DownloadChunk) (*stream, error
 	// read for it.
 	var scratch []byte
 	defer func() { c.s.bufs.put(scratch) }()
-	from := chunk.From + (chunk.To-chunk.From)/streamPiece*streamPiece
-	for ; from >= chunk.From; from -= streamPiece {
+	last := max(0, chunk.To-chunk.From-1) / streamPiece * streamPiece
+	for from := chunk.From + last; from >= chunk.From; from -= streamPiece {
 		text, err := s.piece(scratch, from)
 		if err != nil {
 			return nil, err
@@ -82,7 +81,7 @@ func (s *stream) piece(dst []byte, from int64) ([]byte, error) {
 // write writes the frame. After an error the connection cannot be used: the
 // frame is not whole.
 func (s *stream) write(w io.Writer) error {
-	if _, err := w.Write(binary.BigEndian.AppendUint64([]byte{frameFinal | opcodeText, length64}, uint64(s.size))); err != nil {
+	if _, err := w.Write(textHead(s.size)); err != nil {
 		return err
 	}
 	if _, err := w.Write(s.head); err != nil {

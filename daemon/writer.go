@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -16,7 +18,8 @@ import (
 // goroutine.
 const (
 	frameFinal  = 0x80
-	length64    = 127
+	length16    = 126 // lengths from here on follow in two bytes,
+	length64    = 127 // or in eight
 	opcodeText  = 0x1
 	opcodePing  = 0x9
 	opcodePong  = 0xa
@@ -127,6 +130,18 @@ func (c *conn) gotPing(payload []byte) {
 	defer c.mu.Unlock()
 	c.pong = append([]byte{}, payload...)
 	c.wakeWriterLocked()
+}
+
+// textHead is what stands before n bytes of text: the length in the shortest
+// form there is, as RFC 6455 §5.2 demands and strict peers do.
+func textHead(n int64) []byte {
+	switch {
+	case n < length16:
+		return []byte{frameFinal | opcodeText, byte(n)}
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16([]byte{frameFinal | opcodeText, length16}, uint16(n))
+	}
+	return binary.BigEndian.AppendUint64([]byte{frameFinal | opcodeText, length64}, uint64(n))
 }
 
 func controlFrame(opcode byte, payload []byte) []byte {
