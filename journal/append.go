@@ -185,12 +185,16 @@ func (w *writer) prepare(dir string) {
 func (l *Log) roll() error {
 	w := &l.w
 	dir, first := l.shelf.dir, w.tree.size
+	var p prepared
 	if w.next == nil {
-		seg, err := createTemp(dir, first)
 		w.next = make(chan prepared, 1)
-		w.next <- prepared{seg, dir, err}
+	} else {
+		p = <-w.next
 	}
-	p := <-w.next
+	if p.seg == nil { // not made ahead, or not made: that was a while ago
+		seg, err := createTemp(dir, first)
+		p = prepared{seg, dir, err}
+	}
 	w.next <- p // so that drop finds it if a step fails
 	if p.err != nil {
 		return fmt.Errorf("create segment: %w", p.err)

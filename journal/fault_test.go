@@ -104,6 +104,17 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A segment that could not be made ahead, for want of space perhaps, is tried
+// again when it is needed: by then there may be some.
+func TestPreparingFailed(t *testing.T) {
+	t.Parallel()
+	l := openTest(t, copyDir(t, nearlyFull(t)), Options{})
+	l.w.next = make(chan prepared, 1)
+	l.w.next <- prepared{dir: l.shelf.dir, err: errInjected}
+	require.NoError(t, l.Append(testLines(SegmentRecords-5, 10, 0)))
+	assert.Equal(t, uint64(SegmentRecords+5), l.Head().Size)
+}
+
 // What a crash can leave beside the segments.
 func TestCrashLeftovers(t *testing.T) {
 	t.Parallel()
