@@ -81,7 +81,11 @@ func (d *daemon) live(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
+	defer func() {
+		if !errors.Is(err, errHung) { // what hangs may still use it, or be in a commit
+			err = errors.Join(err, log.Close())
+		}
+	}()
 	if err := d.state.initialise(log.Head().Size); err != nil {
 		return err
 	}
@@ -143,8 +147,10 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		late := time.NewTimer(d.cfg.StopWithin)
+		defer late.Stop()
 		stop()
-		return <-done
+		return d.ended(done, late)
 	}
 
 	s := newServer(d.cfg, engine, newAuthority(d.state.mainToken, d.state.jwtKey, time.Now), d.metrics)
@@ -193,6 +199,11 @@ func (d *daemon) stop(s *server, stopEngine func(), engine <-chan error) error {
 	s.stop(ctx)
 	web.Wait()
 	stopEngine()
+	return d.ended(engine, late)
+}
+
+// ended waits for the engine to end, but not longer than late.
+func (d *daemon) ended(engine <-chan error, late *time.Timer) error {
 	select {
 	case err := <-engine:
 		if err == nil {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -363,4 +364,70 @@ func TestNotify(t *testing.T) {
 	for next() != "STOPPING=1" {
 	}
 	require.NoError(t, within(t, stopped, "does not stop"))
+}
+
+// A disk that hangs does not keep a stop from ending, neither while serving
+// nor while what a crash cut short is redone.
+func TestStopOfADaemonThatHangs(t *testing.T) {
+	for _, c := range []struct {
+		name, op string
+		starting bool
+	}{
+		{"a file, while serving", "target.rename", false},
+		{"a file, while starting", "target.rename", true},
+		{"the journal, while serving", "commit", false},
+		{"the journal, while starting", "commit", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			cfg := Config{Root: dir + "/r", State: dir + "/s", Listen: "127.0.0.1:0", Reserve: -1, MinFree: 1}
+			t.Run("an upload that could not be put in place", func(t *testing.T) {
+				cfg := cfg
+				cfg.FileFault = func(op, _ string, do func() error) error {
+					if op == "target.rename" {
+						return syscall.EIO
+					}
+					return do()
+				}
+				r := restart(t, cfg)
+				p := r.panel(r.token)
+				p.chunk(p.upload("f", 3), 0, []byte("abc"))
+				require.Equal(t, 21000, p.reply().Retcode)
+			})
+			var armed atomic.Bool
+			armed.Store(c.starting)
+			entered, hold := make(chan struct{}, 10), make(chan struct{})
+			hang := func(op string, do func() error) error {
+				if op == c.op && armed.Load() {
+					entered <- struct{}{}
+					<-hold
+				}
+				return do()
+			}
+			cfg.JournalFault = hang
+			cfg.FileFault = func(op, _ string, do func() error) error { return hang(op, do) }
+			cfg.StopWithin, cfg.CloseWithin = 300*time.Millisecond, 50*time.Millisecond
+			ready, done := make(chan string, 1), make(chan error, 1)
+			cfg.Ready = func(addr string) { ready <- addr }
+			defer func() {
+				close(hold)
+				assert.True(t, soon(func() bool { return !bytes.Contains(stacks(), []byte("actions.(*Engine)")) }))
+			}()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() { done <- Run(ctx, cfg) }()
+			if !c.starting {
+				r := &rig{t: t, addr: within(t, ready, "never ready")}
+				token, err := os.ReadFile(dir + "/s/main-token")
+				require.NoError(t, err)
+				p := r.panel(string(token))
+				id := p.upload("g", 3)
+				armed.Store(true)
+				p.chunk(id, 0, []byte("abc"))
+			}
+			within(t, entered, "nothing hangs")
+			cancel()
+			require.ErrorIs(t, within(t, done, "does not end"), errHung)
+		})
+	}
 }
