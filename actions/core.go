@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"waybill/journal"
@@ -53,6 +54,11 @@ type core struct {
 	// wake has room for one token: there is something in waiting, or closed.
 	wake chan struct{}
 
+	// born anchors begun, which is when the present batch was, 0 if there is
+	// none.
+	born  time.Time
+	begun atomic.Int64
+
 	// What follows is owned by run.
 	batch batch
 }
@@ -70,7 +76,16 @@ type batch struct {
 }
 
 func newCore(log *journal.Log, state *State, now func() time.Time, observe Observer) *core {
-	return &core{log: log, state: state, now: now, observe: observe, wake: make(chan struct{}, 1)}
+	return &core{log: log, state: state, now: now, observe: observe, wake: make(chan struct{}, 1), born: time.Now()}
+}
+
+// busy is how long ago the present batch was begun, 0 if there is none.
+func (c *core) busy() time.Duration {
+	begun := time.Duration(c.begun.Load())
+	if begun == 0 {
+		return 0
+	}
+	return time.Since(c.born) - begun
 }
 
 var workPool = sync.Pool{New: func() any { return &work{done: make(chan struct{}, 1)} }}
@@ -163,6 +178,8 @@ func (c *core) take(spare []*work) []*work {
 func (c *core) serve(works []*work) error {
 	b := &c.batch
 	b.started = c.now()
+	c.begun.Store(int64(time.Since(c.born)))
+	defer c.begun.Store(0)
 	if err := c.add(works); err != nil {
 		return c.fail(err)
 	}

@@ -104,6 +104,10 @@ func (e *Engine) Stats() Stats {
 	}
 }
 
+// Busy is how long the core has been at its present batch: 0 while it waits
+// for work, long if a commit hangs.
+func (e *Engine) Busy() time.Duration { return e.core.busy() }
+
 // StateJSON renders the committed state, for tests and `journal replay`.
 func (e *Engine) StateJSON() (out []byte, err error) {
 	if verr := e.core.view(func(s *State) { out, err = s.MarshalJSON() }); verr != nil {

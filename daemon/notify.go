@@ -32,9 +32,9 @@ func (n notifier) send(state string) {
 	_, _ = c.Write([]byte(state))
 }
 
-// watch sends WATCHDOG at half the period systemd asked for, as long as alive
-// returns: a core that hangs must not look healthy.
-func (n notifier) watch(ctx context.Context, alive func() bool) {
+// watch sends WATCHDOG at half the period systemd asked for, while alive says
+// that nothing has hung for as long as that.
+func (n notifier) watch(ctx context.Context, alive func(period time.Duration) bool) {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	if n.addr == "" || err != nil || usec <= 0 {
 		return
@@ -42,14 +42,15 @@ func (n notifier) watch(ctx context.Context, alive func() bool) {
 	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return
 	}
-	tick := time.NewTicker(time.Duration(usec) * time.Microsecond / 2)
+	period := time.Duration(usec) * time.Microsecond
+	tick := time.NewTicker(period / 2)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if alive() {
+			if alive(period) {
 				n.send("WATCHDOG=1")
 			}
 		}

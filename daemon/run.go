@@ -157,7 +157,11 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine) error {
 	d.metrics.watch(s)
 	var clocks sync.WaitGroup
 	clocks.Go(func() { s.wheel(life) })
-	clocks.Go(func() { d.sd.watch(life, func() bool { return engine.Journal().Err() == nil }) })
+	clocks.Go(func() {
+		d.sd.watch(life, func(period time.Duration) bool {
+			return engine.Journal().Err() == nil && engine.Busy() < period
+		})
+	})
 	defer clocks.Wait()
 	defer stop()
 	d.front.server.Store(s)

@@ -356,9 +356,32 @@ func TestNotify(t *testing.T) {
 		require.NoError(t, err)
 		return string(b[:n])
 	}
-	r := run(t, nil)
+	var armed atomic.Bool
+	hold := make(chan struct{})
+	r := run(t, func(c *Config) {
+		c.JournalFault = func(op string, do func() error) error {
+			if op == "commit" && armed.Load() {
+				<-hold
+			}
+			return do()
+		}
+	})
 	assert.Equal(t, "READY=1", next())
 	assert.Equal(t, "WATCHDOG=1", next())
+
+	// A core that hangs does not look healthy.
+	armed.Store(true)
+	p := r.panel(r.token)
+	ref := p.ask("get_permissions", nil)
+	assert.True(t, soon(func() bool {
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(10*20*time.Millisecond)))
+		_, err := c.Read(make([]byte, 64))
+		return errors.Is(err, os.ErrDeadlineExceeded)
+	}), "systemd is never left without a sign")
+	close(hold)
+	assert.Equal(t, ref, p.reply().ID)
+	assert.Equal(t, "WATCHDOG=1", next())
+
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
 	for next() != "STOPPING=1" {
