@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,11 +52,20 @@ func NewState() *State {
 	return &State{sessions: sessions.NewTable(), jobs: newJobs()}
 }
 
-// Replay folds the whole journal. Errors are the journal's, or those of
-// Apply, naming the record.
+// ErrFold is returned by Replay for records that this version cannot follow.
+var ErrFold = errors.New("this version cannot follow the journal")
+
+// Replay folds the whole journal. Errors are the journal's, or ErrFold naming
+// the record.
 func Replay(ctx context.Context, log *journal.Log) (*State, error) {
 	s := NewState()
-	if err := log.Replay(ctx, 0, s.Apply); err != nil {
+	err := log.Replay(ctx, 0, func(e *journal.Entry) error {
+		if err := s.Apply(e); err != nil {
+			return fmt.Errorf("%w: %w", ErrFold, err)
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -43,7 +43,7 @@ func ExitCode(err error) int {
 	// A failed commit is that, whatever its cause.
 	case is(journal.ErrFailed), is(actions.ErrFailed):
 		return exitIO
-	case damaged:
+	case damaged, is(actions.ErrFold):
 		return exitDamaged
 	case is(fsview.ErrLocked), is(journal.ErrLocked), is(ErrLowSpace):
 		return exitTemporary

@@ -31,6 +31,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0},
 		{fmt.Errorf("x: %w", &journal.DamageError{Seq: 7}), 65},
+		{fmt.Errorf("x: %w: unknown kind", actions.ErrFold), 65},
 		{errors.New("who knows"), 70},
 		{fmt.Errorf("%w the listener: %w", ErrCreate, syscall.EADDRINUSE), 73},
 		{fmt.Errorf("%w it: %w", ErrCreate, &fs.PathError{Err: syscall.ENOTDIR}), 73},
@@ -171,6 +172,22 @@ func TestStateThatIsNotInOrder(t *testing.T) {
 		r := restart(t, cfg)
 		r.panel(token).ok("get_permissions", nil, nil)
 	})
+}
+
+// A journal that this version cannot follow, a newer one's perhaps, refuses to
+// start, and the record is named.
+func TestRecordOfAnUnknownKind(t *testing.T) {
+	r := run(t, nil)
+	require.NoError(t, r.stop())
+	log, err := journal.Open(filepath.Join(r.cfg.State, "journal"), journal.Options{})
+	require.NoError(t, err)
+	n := log.Head().Size
+	line := journal.AppendRecord(nil, &journal.Record{Seq: n, At: log.LastAt(), Kind: "node.created", Ref: "x", Body: []byte(`{}`)})
+	require.NoError(t, log.Append([][]byte{line}))
+	require.NoError(t, log.Close())
+	err = fails(t, r.cfg)
+	assert.Equal(t, 65, ExitCode(err), "%v", err)
+	assert.ErrorContains(t, err, fmt.Sprintf("record %d", n))
 }
 
 func TestOneDaemonOnly(t *testing.T) {
