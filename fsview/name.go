@@ -64,16 +64,14 @@ func ParseName(s string) (Name, error) {
 		return bad("invalid UTF-8")
 	}
 	s = strings.ReplaceAll(s, `\`, "/")
-	s = strings.TrimLeft(s, "/")
-	if len(s) >= 2 && s[1] == ':' && (s[0]|0x20) >= 'a' && (s[0]|0x20) <= 'z' {
-		return bad("drive letter")
-	}
 	var b strings.Builder
 	b.Grow(len(s))
 	for part := range strings.SplitSeq(s, "/") {
 		switch {
 		case part == "" || part == ".":
 			continue
+		case b.Len() == 0 && len(part) >= 2 && part[1] == ':' && part[0]|0x20 >= 'a' && part[0]|0x20 <= 'z':
+			return bad("drive letter")
 		case len(part) > MaxComponent:
 			return bad("component too long")
 		}

@@ -34,6 +34,7 @@ func TestParseName(t *testing.T) {
 		{"drive letter", "C:", "", ErrBadName},
 		{"drive letter with path", `c:\windows`, "", ErrBadName},
 		{"drive letter after slashes", "//z:x", "", ErrBadName},
+		{"drive letter after a dot", "./C:/x", "", ErrBadName},
 		{"invalid UTF-8", "a/\xff", "", ErrBadName},
 		{"surrogate in UTF-8", "\xed\xa0\x80", "", ErrBadName},
 		{"component too long", "a/" + long + "x", "", ErrBadName},
@@ -69,7 +70,7 @@ func TestParseTarget(t *testing.T) {
 }
 
 func FuzzParseName(f *testing.F) {
-	for _, s := range []string{"", ".", "/", "..", "a/b", `a\..\b`, "C:/x", "a\x00", "\xff", "/.waybill", "a/./b/", "é/𝄞"} {
+	for _, s := range []string{"", ".", "/", "..", "a/b", `a\..\b`, "C:/x", "./C:/x", "a\x00", "\xff", "/.waybill", "a/./b/", "é/𝄞"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
