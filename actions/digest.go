@@ -114,7 +114,7 @@ func (u *upload) wholeDigest() (string, error) {
 	return hex.EncodeToString(u.prefix.sum.Sum(nil)), nil
 }
 
-// verify compares what is on disk with what the last fact about a live
+// verifyLast compares what is on disk with what the last fact about a live
 // session vouches for, as a start does. It returns the ranges that are not
 // what they were.
 func verifyLast(file *fsview.Staged, s *sessions.Upload) ([]sessions.Range, error) {

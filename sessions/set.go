@@ -37,9 +37,6 @@ func (s Set) Len() (n int64) {
 	return n
 }
 
-// Empty reports whether s holds nothing.
-func (s Set) Empty() bool { return len(s.ranges) == 0 }
-
 // End is the offset after the highest byte in s, 0 if there is none.
 func (s Set) End() int64 {
 	if len(s.ranges) == 0 {
@@ -92,13 +89,6 @@ func (s *Set) Add(r Range) {
 		j++
 	}
 	s.ranges = slices.Replace(s.ranges, i, j, r)
-}
-
-// AddSet puts the bytes of t into s.
-func (s *Set) AddSet(t Set) {
-	for _, r := range t.ranges {
-		s.Add(r)
-	}
 }
 
 // Remove takes the bytes of r out of s.
