@@ -63,7 +63,7 @@ func ParseName(s string) (Name, error) {
 	case !utf8.ValidString(s):
 		return bad("invalid UTF-8")
 	}
-	s = strings.ReplaceAll(s, `\`, "/")
+	s = strings.TrimLeft(strings.ReplaceAll(s, `\`, "/"), "/")
 	var b strings.Builder
 	b.Grow(len(s))
 	for part := range strings.SplitSeq(s, "/") {
