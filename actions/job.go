@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -49,7 +50,10 @@ type job struct {
 
 	State jobState `json:"state"`
 	// Void counts the claims that a crash voided.
-	Void    int             `json:"void,omitempty"`
+	Void int `json:"void,omitempty"`
+	// Effect is set once a chunk's bytes are stored, or were found stored: it
+	// must not be written again over what came later.
+	Effect  bool            `json:"effect,omitempty"`
 	Code    Code            `json:"code,omitempty"`
 	Message string          `json:"message,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
@@ -113,6 +117,27 @@ func (js *jobs) advance(at time.Time) {
 		}
 		delete(js.byID, js.ended[0].ID)
 		js.ended = js.ended[1:]
+	}
+}
+
+// viaJob is the via of what a job does; the ref is the job's ID.
+const viaJob = "job"
+
+// tookEffect notes a record that a chunk's job left. Of several facts about
+// one chunk only the last counts calls.
+func (js *jobs) tookEffect(e *journal.Entry) {
+	switch {
+	case e.Kind == KindAnswered:
+	case e.Kind == sessions.KindUploadStored && !bytes.HasSuffix(e.Body, []byte(`"calls":0}`)):
+	default:
+		return
+	}
+	id, err := sessions.ParseID(e.Ref)
+	if err != nil {
+		return
+	}
+	if j := js.byID[id]; j != nil && j.State.live() && j.Action == (*UploadChunk)(nil).Name() {
+		j.Effect = true
 	}
 }
 

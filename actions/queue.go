@@ -154,7 +154,7 @@ func (q *queue) run(j *job) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", kindJobClaimed, err)
 	}
-	from := origin{j.Owner, "job", j.ID.String()}
+	from := origin{j.Owner, viaJob, j.ID.String()}
 	if err := e.fact(from, kindJobClaimed, claim); err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (q *queue) finish(j *job, kind string, end jobEndedBody) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", kind, err)
 	}
-	if err := q.engine.fact(origin{j.Owner, "job", j.ID.String()}, kind, raw); err != nil {
+	if err := q.engine.fact(origin{j.Owner, viaJob, j.ID.String()}, kind, raw); err != nil {
 		return err
 	}
 	q.engine.stats.jobs.Add(-1)
@@ -223,13 +223,16 @@ func (q *queue) perform(j *job) (Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("permissions of job %s: %w", j.ID, err)
 	}
+	if a, ok := action.(*UploadChunk); ok && j.Effect {
+		return e.storedBefore(a)
+	}
 	if a, ok := action.(*UploadChunk); ok && j.Bytes > 0 {
 		if a.Data, err = e.stagedJob(j); err != nil {
 			return nil, err
 		}
 	}
 	call := Call{
-		Caller: Caller{Subject: j.Owner, Main: j.Main, Permissions: permissions, Via: "job"},
+		Caller: Caller{Subject: j.Owner, Main: j.Main, Permissions: permissions, Via: viaJob},
 		Action: action, Ref: j.ID.String(),
 	}
 	result, err := e.run(q.ctx, &call, j.ID)
@@ -250,6 +253,22 @@ func (e *Engine) stagedJob(j *job) ([]byte, error) {
 		return nil, fileError(err)
 	}
 	return data, nil
+}
+
+// storedBefore answers for a chunk's job whose bytes an earlier run stored.
+func (e *Engine) storedBefore(a *UploadChunk) (Result, error) {
+	var u sessions.Upload
+	var known bool
+	if err := e.core.view(func(s *State) { u, known = s.sessions.Upload(a.Session) }); err != nil {
+		return nil, err
+	}
+	switch {
+	case !known:
+		return nil, Errorf(CodeNoTransfer, "no upload %s", a.Session)
+	case u.State == sessions.Rejected:
+		return nil, &Error{Code(u.Code), u.Message}
+	}
+	return &ChunkStored{Done: u.State == sessions.Placed, Received: u.Stored.Len()}, nil
 }
 
 // doneBefore answers for a job whose session is gone when it runs again

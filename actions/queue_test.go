@@ -572,3 +572,40 @@ func TestQueueIsBounded(t *testing.T) {
 	s.jobs.advance(time.Unix(0, 0).Add(jobRemember))
 	assert.Empty(t, s.jobs.byID)
 }
+
+// A chunk whose job stored it before a crash is not written again over bytes
+// that came later.
+func TestJobDoesNotStoreTwice(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	id := r.open("x", 100, "")
+	var commits atomic.Int32
+	r.seams.set(func(op string, do func() error) error {
+		// job.queued, job.claimed, upload.stored, and not job.done.
+		if op == "commit" && commits.Add(1) > 3 {
+			return errInjected
+		}
+		return do()
+	})
+	job := r.queueAs(rigCaller, &UploadChunk{Session: id, Data: []byte("first")})
+	<-r.dead
+	r.seams.set(nil)
+	r.crash()
+
+	gate := make(chan struct{})
+	r.backoff = func(int) time.Duration { <-gate; return 0 }
+	r.mustStart()
+	_, err := r.put(id, 0, []byte("LATER"))
+	require.NoError(t, err)
+	close(gate)
+	st := r.outcome(job)
+	assert.Equal(t, "ok", st.State)
+	assert.Equal(t, &ChunkStored{Received: 5}, st.Result)
+	rest := random(95)
+	_, err = r.put(id, 5, rest)
+	require.NoError(t, err)
+	have, err := os.ReadFile(r.path("x"))
+	require.NoError(t, err)
+	assert.Equal(t, "LATER"+string(rest), string(have))
+}

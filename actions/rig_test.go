@@ -36,6 +36,8 @@ type rig struct {
 	// seams is where faults are injected into journal and files.
 	seams   seams
 	reserve int64
+	// backoff, if not nil, replaces the queue's, which tests keep short.
+	backoff func(n int) time.Duration
 	// foreign are the paths that the test changes behind the engine's back.
 	foreign map[string]bool
 
@@ -147,6 +149,9 @@ func (r *rig) start() error {
 	r.log, r.root = log, root
 	r.Engine = New(Config{Log: log, Root: root, Version: "test", Logger: zerolog.Nop(), Limits: r.limits, Now: r.clock.Now}, state)
 	r.Engine.queue.backoff = func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	if r.backoff != nil {
+		r.Engine.queue.backoff = r.backoff
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan struct{})
 	dead := make(chan struct{})

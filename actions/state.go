@@ -142,6 +142,16 @@ func (s *State) void() []uint64 {
 }
 
 func (s *State) fold(e *journal.Entry) error {
+	if err := s.foldKind(e); err != nil {
+		return err
+	}
+	if string(e.Via) == viaJob {
+		s.jobs.tookEffect(e)
+	}
+	return nil
+}
+
+func (s *State) foldKind(e *journal.Entry) error {
 	switch e.Kind {
 	case KindAnswered, KindRefused, KindTraffic:
 		return nil

@@ -188,17 +188,18 @@ func storedFacts(facts []storedBy, id sessions.ID, chunks []*pendingChunk, file 
 			set.Add(r)
 		}
 	}
-	from, calls := chunks[len(chunks)-1].from, int64(len(chunks))
+	from := chunks[len(chunks)-1].from
 	for ranges := set.Ranges(); len(ranges) > 0; {
 		n := min(len(ranges), sessions.MaxFactRanges)
 		crc, err := checksum(file, ranges[:n])
 		if err != nil {
 			return nil, err
 		}
-		facts = append(facts, storedBy{from: from, body: sessions.Stored{Session: id, Ranges: ranges[:n], CRC32C: crc, Calls: calls}})
-		ranges, calls = ranges[n:], 0
+		facts = append(facts, storedBy{from: from, body: sessions.Stored{Session: id, Ranges: ranges[:n], CRC32C: crc}})
+		ranges = ranges[n:]
 	}
-	facts[len(facts)-1].chunks = len(chunks)
+	last := &facts[len(facts)-1]
+	last.chunks, last.body.Calls = len(chunks), int64(len(chunks))
 	return facts, nil
 }
 

@@ -26,7 +26,6 @@ type tokenIssueCmd struct {
 // not issued on the strength of issued ones.
 func (c *tokenIssueCmd) Run(ctx context.Context, a *app) error {
 	if strings.Trim(c.Permissions, ", ") == "" {
-		// The daemon takes none for all of them.
 		return fail(exitUsage, "--permissions is empty")
 	}
 	main, err := c.token()
