@@ -73,7 +73,13 @@ func (q *queue) push(j job, release func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	jobs, running := q.waiting[key]
-	q.waiting[key] = append(jobs, waitingJob{j, release})
+	jobs = append(jobs, waitingJob{j, release})
+	// Two connections may come here in another order than their records; the
+	// first job may be running.
+	for i := len(jobs) - 1; i > 1 && jobs[i-1].Seq > jobs[i].Seq; i-- {
+		jobs[i-1], jobs[i] = jobs[i], jobs[i-1]
+	}
+	q.waiting[key] = jobs
 	if !running {
 		q.workers.Go(func() error { return q.drain(key) })
 	}
