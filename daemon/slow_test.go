@@ -234,7 +234,11 @@ func TestStreamIsTheSameReply(t *testing.T) {
 				var got bytes.Buffer
 				require.NoError(t, made.write(&got))
 				if span[0] < span[1] {
-					require.Equal(t, before, s.engine.Stats().Records, "no record of an empty read that nobody asked for")
+					// The reaper may note meanwhile what was read.
+					require.NoError(t, s.engine.Journal().Read(t.Context(), before, s.engine.Stats().Records, func(line []byte) error {
+						require.NotContains(t, string(line), actions.KindAnswered, "a record of an empty read that nobody asked for")
+						return nil
+					}))
 				}
 				head := frame(opcodeText, make([]byte, made.size))
 				head = head[:len(head)-int(made.size)-4] // no mask
