@@ -31,6 +31,9 @@ var errHung = errors.New("work was still under way when the time to stop had pas
 // locked for its duration.
 func Run(ctx context.Context, cfg Config) (err error) {
 	cfg = cfg.withDefaults()
+	if err := apart(cfg.State, cfg.Root); err != nil {
+		return err
+	}
 	st, err := openState(cfg.State, cfg.MinFree)
 	if err != nil {
 		return err
@@ -120,7 +123,8 @@ func (d *daemon) openRoot(state *actions.State) (*fsview.Root, error) {
 			return nil, err
 		}
 		if !ours {
-			return nil, fmt.Errorf("%w: it has %d transfers and jobs under way", fsview.ErrForeignRoot, n)
+			return nil, fmt.Errorf("%w: transfers or jobs under way: %d, but %s has no .waybill/%s",
+				fsview.ErrForeignRoot, n, d.cfg.Root, d.state.storeID)
 		}
 	}
 	root, err := fsview.OpenRoot(d.cfg.Root, fsview.Options{

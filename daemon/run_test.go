@@ -165,6 +165,46 @@ func TestStateThatIsNotInOrder(t *testing.T) {
 			assert.DirExists(t, file)
 		})
 	}
+	t.Run("the path is a pattern", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "data[1]*?")
+		r := run(t, func(c *Config) { c.State = filepath.Join(dir, "state") })
+		require.NoError(t, r.stop())
+		restart(t, r.cfg)
+	})
+	t.Run("it lies in the served tree", func(t *testing.T) {
+		dir := t.TempDir()
+		cfg := Config{Root: dir, State: filepath.Join(dir, "waybill-data", "state"), Listen: "127.0.0.1:0"}
+		assert.Equal(t, 78, ExitCode(fails(t, cfg)))
+		assert.NoDirExists(t, filepath.Join(dir, "waybill-data"))
+		assert.NoDirExists(t, filepath.Join(dir, ".waybill"))
+	})
+	t.Run("it is a directory of others", func(t *testing.T) {
+		dir, root := t.TempDir(), filepath.Join(t.TempDir(), "root")
+		require.NoError(t, os.Chmod(dir, 0o755))
+		theirs := filepath.Join(dir, "theirs")
+		require.NoError(t, os.WriteFile(theirs, nil, 0o600))
+		cfg := Config{Root: root, State: dir, Listen: "127.0.0.1:0"}
+		assert.Equal(t, 78, ExitCode(fails(t, cfg)))
+		fi, err := os.Stat(dir)
+		require.NoError(t, err)
+		assert.Equal(t, fs.FileMode(0o755), fi.Mode().Perm(), "not ours to close")
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		assert.Len(t, entries, 1)
+	})
+	t.Run("it was made by hand, or restored", func(t *testing.T) {
+		r := run(t, func(c *Config) {
+			require.NoError(t, os.MkdirAll(c.State, 0o755))
+			require.NoError(t, os.Mkdir(filepath.Join(c.State, "lost+found"), 0o700))
+		})
+		require.NoError(t, r.stop())
+		require.NoError(t, os.Chmod(r.cfg.State, 0o777))
+		require.NoError(t, os.Remove(filepath.Join(r.cfg.State, "lock")))
+		restart(t, r.cfg)
+		fi, err := os.Stat(r.cfg.State)
+		require.NoError(t, err)
+		assert.Equal(t, fs.FileMode(0o700), fi.Mode().Perm())
+	})
 	t.Run("the main token was edited", func(t *testing.T) {
 		cfg := stopped(t)
 		token := strings.Repeat("Ab12", 8)

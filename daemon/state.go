@@ -38,8 +38,8 @@ func openState(dir string, minFree int64) (_ *stateDir, err error) {
 	if err := fsview.MakeDir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%w the state directory: %w", ErrCreate, err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil { // it may have been made by hand
-		return nil, fmt.Errorf("protect the state directory: %w", err)
+	if err := protect(dir); err != nil {
+		return nil, err
 	}
 	s := &stateDir{dir: dir}
 	if s.lock, err = fsview.LockFile(s.path("lock")); err != nil {
@@ -60,14 +60,53 @@ func openState(dir string, minFree int64) (_ *stateDir, err error) {
 		return s, nil
 	}
 	// The id is written last of all: it says that there was a journal.
-	segments, err := filepath.Glob(filepath.Join(s.journalDir(), "seg-*.db"))
-	if err != nil {
+	if err := journal.Expect(s.journalDir()); err != nil {
 		return nil, err
 	}
-	if len(segments) == 0 {
-		return nil, &journal.DamageError{File: "journal", Reason: "it is gone, but the state was initialised"}
-	}
 	return s, nil
+}
+
+// apart refuses a STATE that lies in ROOT: clients could fetch the main token.
+func apart(state, root string) error {
+	inside, err := fsview.Within(state, root)
+	if err == nil && inside {
+		err = fmt.Errorf("%w: %s lies in the served tree %s, where clients could read its secrets", ErrState, state, root)
+	}
+	return err
+}
+
+// protect closes STATE to other users, since it may have been made by hand. A
+// directory with contents that are not the daemon's is left as it is: the flag
+// may name /tmp.
+func protect(dir string) error {
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("protect the state directory: %w", err)
+	}
+	if fi.Mode().Perm() == 0o700 {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("protect the state directory: %w", err)
+	}
+	ours, others := false, false
+	for _, e := range entries {
+		switch e.Name() {
+		case "id", "lock":
+			ours = ours || e.Type().IsRegular()
+		case "lost+found": // of a file system made for it
+		default:
+			others = true
+		}
+	}
+	if others && !ours {
+		return fmt.Errorf("%w: %s is open to other users and holds files of others; give the state a directory of its own", ErrState, dir)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("protect the state directory: %w", err)
+	}
+	return nil
 }
 
 // initialise makes whatever STATE lacks, the id last: a crash anywhere before
@@ -178,7 +217,7 @@ func checkFree(dir string, least int64) error {
 		return fmt.Errorf("free space: %w", err)
 	}
 	if free := int64(st.Bavail) * st.Bsize; free < least {
-		return fmt.Errorf("%w: %d bytes, %d are needed", ErrLowSpace, free, least)
+		return fmt.Errorf("%w: %d bytes in %s, %d are needed", ErrLowSpace, free, dir, least)
 	}
 	return nil
 }

@@ -63,6 +63,9 @@ func (e *pathError) Error() string {
 	if why, ok := e.cause.(badName); ok {
 		msg += ": " + string(why)
 	}
+	if e.cause == unix.EROFS { // not a matter of permissions
+		msg += ": " + e.cause.Error()
+	}
 	return msg
 }
 

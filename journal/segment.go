@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -62,6 +63,19 @@ func parseSegmentName(name string) (first uint64, ok bool) {
 	first, err := strconv.ParseUint(digits, 10, 64)
 	ok = found && found2 && err == nil && segmentName(first) == name && first%SegmentRecords == 0 && first < maxSeq
 	return first, ok
+}
+
+// Expect is for who knows that dir had a journal: a *DamageError if no segment
+// is left of it. An Open would begin another one, or call it empty.
+func Expect(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), "seg-") }) {
+		return nil
+	}
+	return &DamageError{File: "journal", Reason: "it is gone, but the state was initialised"}
 }
 
 // listSegments gives the first seqs of the segments in dir, ascending, and the

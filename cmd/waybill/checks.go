@@ -48,6 +48,10 @@ func (x *exam) lock() {
 
 // secrets looks for files of STATE that others may read.
 func (x *exam) secrets() {
+	if inside, err := fsview.Within(x.state, x.root); err == nil && inside {
+		x.fail("secrets", "%s lies in the served tree %s: clients could read them", x.state, x.root)
+		return
+	}
 	var open []string
 	for name, mode := range map[string]fs.FileMode{".": 0o700, "main-token": 0o600, "jwt.key": 0o600} {
 		info, err := os.Stat(filepath.Join(x.state, name))
@@ -169,6 +173,12 @@ func (x *exam) space(check, dir string) {
 // journal opens the journal, if no daemon has it open.
 func (x *exam) journal() {
 	dir := filepath.Join(x.state, "journal")
+	if _, err := os.Stat(filepath.Join(x.state, "id")); err == nil {
+		if err := journal.Expect(dir); err != nil {
+			x.fail("journal", "%v", err)
+			return
+		}
+	}
 	switch {
 	case !isDir(dir):
 		x.ok("journal", "none yet")

@@ -145,6 +145,19 @@ func TestDamage(t *testing.T) {
 		assert.Equal(t, exitData, r.code, r.err)
 		assert.Contains(t, r.err, "record 3")
 	})
+	t.Run("every segment is gone", func(t *testing.T) {
+		copied := filepath.Join(t.TempDir(), "state")
+		require.NoError(t, os.CopyFS(copied, os.DirFS(s.state)))
+		for _, gone := range []string{"journal/seg-0000000000000000.db", "journal"} {
+			require.NoError(t, os.Remove(filepath.Join(copied, gone)))
+			for _, command := range []string{"verify", "export", "replay"} {
+				r := waybill(t, "journal", command, "--state", copied)
+				assert.Equal(t, exitData, r.code, "%s without %s: %s", command, gone, r.out)
+			}
+			r := waybill(t, "doctor", "--root", s.root, "--state", copied, "--reserve", "0")
+			assert.Regexp(t, `(?m)^fail  journal `, r.out)
+		}
+	})
 	for _, c := range []struct {
 		name, seq string
 		text      string

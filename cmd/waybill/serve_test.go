@@ -192,6 +192,10 @@ func TestDoctor(t *testing.T) {
 	assert.Equal(t, exitFail, r.code)
 	assert.Regexp(t, `(?m)^fail  journal `, r.out)
 
+	r = waybill(t, "doctor", "--root", filepath.Dir(s.state), "--state", s.state)
+	assert.Equal(t, exitFail, r.code)
+	assert.Regexp(t, `(?m)^fail  secrets +.*lies in the served tree`, r.out)
+
 	r = waybill(t, "doctor", "--root", filepath.Join(s.state, "main-token"), "--state", s.state)
 	assert.Equal(t, exitFail, r.code)
 	assert.Regexp(t, `(?m)^fail  root +.*not a directory`, r.out)

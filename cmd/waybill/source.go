@@ -40,6 +40,12 @@ func (s *source) remote() *remote { return &remote{URL: s.URL, TokenFile: s.Toke
 // may be evidence, or on a read-only disk.
 func (s *source) journalDir() (dir string, unlock func(), err error) {
 	dir = filepath.Join(s.State, "journal")
+	// serve writes the id once there is a journal.
+	if _, err := os.Stat(filepath.Join(s.State, "id")); err == nil {
+		if err := journal.Expect(dir); err != nil {
+			return "", nil, err
+		}
+	}
 	if _, err := os.Stat(dir); err != nil {
 		return "", nil, localError("journal", err)
 	}
