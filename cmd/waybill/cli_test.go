@@ -51,6 +51,10 @@ func TestClientExitCodes(t *testing.T) {
 	randomFile(t, file, 1000)
 	randomFile(t, big, 1<<20+1)
 	require.NoError(t, os.WriteFile(empty, nil, 0o644))
+	huge, latin := filepath.Join(dir, "huge"), filepath.Join(dir, "caf\xe9")
+	require.NoError(t, os.WriteFile(huge, nil, 0o644))
+	require.NoError(t, os.Truncate(huge, 1<<31))
+	require.NoError(t, os.WriteFile(latin, []byte("x"), 0o644))
 	require.NoError(t, os.MkdirAll(filepath.Join(s.root, "dir"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(s.root, "file"), []byte("x"), 0o644))
 	wrong := filepath.Join(dir, "wrong")
@@ -95,6 +99,11 @@ func TestClientExitCodes(t *testing.T) {
 		"no such folder here":        {exitCantCreate, "no such file", to(s, "get", "file", filepath.Join(dir, "none", "x"))},
 		"a directory is no file":     {exitCantCreate, "21004", to(s, "get", "dir")},
 		"no such directory":          {exitIO, "21001", to(s, "ls", "none")},
+		"over what there can be":     {exitIO, "at most 2147483647", to(s, "put", huge)},
+		"put to no UTF-8":            {exitUsage, `"a\xff": the path is not valid UTF-8`, to(s, "put", file, "a\xff")},
+		"put of a name of no UTF-8":  {exitUsage, "not valid UTF-8", to(s, "put", latin)},
+		"get of no UTF-8":            {exitUsage, "not valid UTF-8", to(s, "get", "a\xff")},
+		"ls of no UTF-8":             {exitUsage, "not valid UTF-8", to(s, "ls", "a\xff")},
 	} {
 		work := t.TempDir()
 		r := waybillIn(t, work, clean(), c.args...)
@@ -106,6 +115,11 @@ func TestClientExitCodes(t *testing.T) {
 		require.NoError(t, err)
 		assert.Empty(t, left, name)
 	}
+	r = waybill(t, to(s, "put", latin, "cafe")...)
+	assert.Zero(t, r.code, r.err)
+	r = waybill(t, to(s, "get", "cafe", latin+"2")...)
+	assert.Zero(t, r.code, r.err)
+	assert.FileExists(t, latin+"2", "here a name may be anything")
 	left, err := filepath.Glob(filepath.Join(dir, "*"+noteSuffix))
 	require.NoError(t, err)
 	assert.Empty(t, left, "no note of a session that never was")
@@ -173,6 +187,7 @@ func TestEndpoint(t *testing.T) {
 		"https://h/waybill/api/v1":    "https://h/waybill",
 		"ws://[::1]:11451":            "http://[::1]:11451",
 		"h:1":                         "",
+		"127.0.0.1:1":                 "",
 		"ftp://h":                     "",
 		"ws:///x":                     "",
 		"ws://user@h":                 "",
@@ -182,6 +197,9 @@ func TestEndpoint(t *testing.T) {
 	} {
 		var e endpoint
 		err := e.UnmarshalText([]byte(text))
+		if text == "127.0.0.1:1" {
+			assert.ErrorContains(t, err, "must begin with ws://")
+		}
 		if want == "" {
 			assert.Error(t, err, text)
 			continue

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // endpoint is where a daemon listens: the address without /api/v1, with the
@@ -24,6 +25,10 @@ func (e *endpoint) UnmarshalText(text []byte) error {
 		*e = endpoint{}
 		return nil
 	}
+	const forms = "must begin with ws://, wss://, http:// or https://"
+	if !strings.Contains(string(text), "://") {
+		return errors.New(forms) // url.Parse finds other words for HOST:PORT
+	}
 	u, err := url.Parse(string(text))
 	if err != nil {
 		return errors.Unwrap(err)
@@ -34,7 +39,7 @@ func (e *endpoint) UnmarshalText(text []byte) error {
 	case "wss", "https":
 		u.Scheme = "https"
 	default:
-		return errors.New("must begin with ws://, wss://, http:// or https://")
+		return errors.New(forms)
 	}
 	switch {
 	case u.Host == "":
@@ -78,6 +83,15 @@ func (r *remote) token() (string, error) {
 		return "", fail(exitUsage, "token file %s: holds no token", r.TokenFile)
 	}
 	return token, nil
+}
+
+// sendable refuses a path that JSON cannot carry: encoding it would name
+// another file.
+func sendable(path string) error {
+	if utf8.ValidString(path) {
+		return nil
+	}
+	return fail(exitUsage, "%q: the path is not valid UTF-8, and the protocol carries no other", path)
 }
 
 // localError gives an error of a local file that was to be read its code.

@@ -75,6 +75,9 @@ type getEnd struct {
 // Run fetches the file into a partial one and renames that over the target
 // once its digest agrees.
 func (c *getCmd) Run(ctx context.Context, a *app) (err error) {
+	if err := sendable(c.Path); err != nil {
+		return err
+	}
 	g := &getter{cmd: c, target: c.local(), report: a.newReport(path.Base(c.Path), c.JSON)}
 	defer g.report.close()
 	g.tries = patience{limit: c.RetryFor, say: g.report.say}

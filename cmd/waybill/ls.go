@@ -35,6 +35,9 @@ type entry struct {
 
 // Run lists the path. It tries once: a listing is not worth waiting for.
 func (c *lsCmd) Run(ctx context.Context, a *app) error {
+	if err := sendable(c.Path); err != nil {
+		return err
+	}
 	s, err := c.dial(ctx)
 	if err != nil {
 		return c.once(ctx, err)

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime/debug"
 	"syscall"
 
@@ -102,6 +103,7 @@ func newParser(ctx context.Context, a *app, grammar *cli, exit func(int)) *kong.
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.KindMapper(reflect.String, kong.MapperFunc(verbatim)),
 		kong.Bind(a),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
@@ -109,6 +111,17 @@ func newParser(ctx context.Context, a *app, grammar *cli, exit func(int)) *kong.
 		panic(err) // the grammar is ours: only a bad tag gets here
 	}
 	return parser
+}
+
+// verbatim takes an argument as it is. kong would pass it through JSON, and a
+// file name that is not UTF-8 would become another one's.
+func verbatim(kctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := kctx.Scan.PopValue("string")
+	if err != nil {
+		return err
+	}
+	target.SetString(token.String())
+	return nil
 }
 
 // signalError is why a context ended: the signal the process was sent.

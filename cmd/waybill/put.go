@@ -143,15 +143,18 @@ func (c *putCmd) open() (*os.File, putNote, error) {
 	case info.Size() == 0:
 		return nil, putNote{}, fail(exitIO, "%s: is empty; the protocol carries no empty files", c.File)
 	case info.Size() > maxUpload:
-		return nil, putNote{}, fail(exitIO, "%s: %v; the protocol carries at most 2 GiB", c.File, byteSize(info.Size()))
-	}
-	file, err := os.Open(abs)
-	if err != nil {
-		return nil, putNote{}, localError("put", err)
+		return nil, putNote{}, fail(exitIO, "%s: %d bytes; the protocol carries at most %d", c.File, info.Size(), maxUpload)
 	}
 	target := c.Path
 	if target == "" || strings.HasSuffix(target, "/") {
 		target = path.Join(target, filepath.Base(abs))
+	}
+	if err := sendable(target); err != nil {
+		return nil, putNote{}, err
+	}
+	file, err := os.Open(abs)
+	if err != nil {
+		return nil, putNote{}, localError("put", err)
 	}
 	return file, putNote{
 		URL: c.URL.String(), Path: target, File: abs,
