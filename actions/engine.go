@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"waybill/fsview"
 	"waybill/journal"
@@ -28,6 +29,8 @@ type Config struct {
 	Logger  zerolog.Logger
 	Limits  Limits
 	Observe Observer
+	// Library is what the document library works with; nil for none.
+	Library *Library
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -57,12 +60,22 @@ type Engine struct {
 	// a target's identity changes when a missing parent appears.
 	targets map[fsview.Target]sessions.ID
 	paths   map[string]sessions.ID
+	// tasks are those that bytes go into or out of, or did a moment ago.
+	tasks map[sessions.ID]*liveTask
 
 	// window holds a unit for each byte written and not yet synced.
 	window *semaphore.Weighted
 
 	queue   *queue
 	refused refusedTraffic
+
+	// Of the document library: passwords being hashed, logins that failed,
+	// refreshes whose failure is recorded, and contents on their way out.
+	argon           *semaphore.Weighted
+	guard           guard
+	failedRefreshes *rate.Limiter
+	dropping        dropping
+	sweep           sweeping
 
 	// life guards stopping; accepted work holds a share of busy.
 	life     sync.RWMutex
@@ -87,7 +100,12 @@ func New(cfg Config, state *State) *Engine {
 		downloads: make(map[sessions.ID]*download),
 		targets:   make(map[fsview.Target]sessions.ID),
 		paths:     make(map[string]sessions.ID),
+		tasks:     make(map[sessions.ID]*liveTask),
 		window:    semaphore.NewWeighted(totalWindow),
+
+		argon:           semaphore.NewWeighted(maxArgon),
+		failedRefreshes: rate.NewLimiter(rate.Every(failedRefreshEvery), failedRefreshBurst),
+		sweep:           sweeping{wake: make(chan struct{}, 1)},
 	}
 	e.queue = newQueue(e)
 	return e

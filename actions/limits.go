@@ -54,6 +54,35 @@ const (
 	refusedEvery = time.Minute
 	refusedPeers = 20
 	maxPeers     = 10_000
+	// taskLife is how long a file task can be used (CFMS.md §4.3), and
+	// maxOpenTasks how many a user may have open.
+	taskLife     = time.Hour
+	maxOpenTasks = 1024
+	// taskPiece is how much of a transfer is written under one lock.
+	taskPiece = 256 << 10
+	// taskFlushAfter is how long bytes of a stalled transfer may stay volatile,
+	// and keep room from others.
+	taskFlushAfter = time.Second
+	// maxArgon bounds the passwords that are hashed at one time, 19 MiB each.
+	maxArgon = 4
+	// refreshLeeway is for how many seconds after its end a token can still be
+	// exchanged.
+	refreshLeeway = 60
+	// Failed refreshes are recorded singly up to this rate and burst, beyond only
+	// counted.
+	failedRefreshEvery = 10 * time.Second
+	failedRefreshBurst = 60
+	// maxGuarded bounds the accounts and the addresses whose failed logins are
+	// counted; addressMemory is after how long without one an address begins
+	// anew, accountMemory an account at an address.
+	maxGuarded    = 10_000
+	guardSweep    = time.Minute
+	addressMemory = 600 * time.Second
+	accountMemory = 24 * time.Hour
+	// purgeBatch is how much is due that one look at the tree may name.
+	purgeBatch = 1000
+	// reapBatch is how many tasks one turn of the reaper ends at most.
+	reapBatch = 1000
 	// UploadMax is the largest upload there can be (seed-003: 2^31-1 bytes).
 	UploadMax = 1<<31 - 1
 	// DownloadSpan is the longest range of one download chunk.

@@ -54,12 +54,19 @@ func (e *Engine) live(ctx context.Context, workers *errgroup.Group, ready func()
 	if err := e.begin(); err != nil {
 		return err
 	}
+	if err := e.openLibrary(); err != nil {
+		return err
+	}
 	if err := e.redo(ctx); err != nil {
 		return err
 	}
 	reaping, stopReaper := context.WithCancel(ctx)
 	defer stopReaper()
 	workers.Go(func() error { return e.reapUntil(reaping) })
+	if e.cfg.Library != nil {
+		workers.Go(func() error { return e.sweepUntil(reaping) })
+		workers.Go(func() error { return e.purgeUntil(reaping) })
+	}
 	if err := e.queue.start(ctx, workers); err != nil {
 		return errors.Join(err, e.halt(stopReaper, workers))
 	}
@@ -93,6 +100,12 @@ func (e *Engine) halt(stopReaper func(), workers *errgroup.Group) error {
 			u.file = nil
 		}
 		u.mu.Unlock()
+	}
+	for _, t := range e.liveTasks() {
+		t.mu.Lock()
+		err = errors.Join(err, t.noteReadLocked())
+		t.dropLocked()
+		t.mu.Unlock()
 	}
 	return errors.Join(err, e.noteTraffic())
 }
@@ -141,7 +154,13 @@ func (e *Engine) redo(ctx context.Context) error {
 	if report.Orphaned > 0 {
 		e.cfg.Logger.Warn().Int("files", report.Orphaned).Msg("staged files that the journal does not know were moved to orphans")
 	}
+	if err := e.redoTasks(ups, fates); err != nil {
+		return err
+	}
 	for i := range downs {
+		if downs[i].Task != nil {
+			continue // nothing of it is live before it is read
+		}
 		if err := e.redoDownload(&downs[i]); err != nil {
 			return err
 		}
@@ -149,6 +168,9 @@ func (e *Engine) redo(ctx context.Context) error {
 	for i := range ups {
 		if err := ctx.Err(); err != nil {
 			return nil // a stop while starting is clean: what is left is redone next time
+		}
+		if ups[i].Task != nil {
+			continue
 		}
 		if err := e.redoUpload(&ups[i]); err != nil {
 			return err
@@ -309,6 +331,9 @@ func (e *Engine) reap(now time.Time) error {
 		if err := only(e.reapDownload(d, now), ErrFailed); err != nil {
 			return err
 		}
+	}
+	if err := e.reapTasks(now); err != nil {
+		return err
 	}
 	if e.refused.due(now) {
 		return e.noteTraffic()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"waybill/fsview/acl"
+	"waybill/fsview/doctree"
 	"waybill/journal"
 	"waybill/sessions"
 )
@@ -29,6 +31,9 @@ const (
 type State struct {
 	sessions *sessions.Table
 	jobs     *jobs
+	accounts *acl.Accounts
+	tree     *doctree.Tree
+	contents contents
 	// next is the seq of the record to come, at the time of the last one.
 	next uint64
 	at   time.Time
@@ -49,7 +54,10 @@ type heldEntry struct {
 
 // NewState returns the state before the first record.
 func NewState() *State {
-	return &State{sessions: sessions.NewTable(), jobs: newJobs()}
+	return &State{
+		sessions: sessions.NewTable(), jobs: newJobs(),
+		accounts: acl.NewAccounts(), tree: doctree.New(), contents: newContents(),
+	}
 }
 
 // ErrFold is returned by Replay for records that this version cannot follow.
@@ -72,9 +80,10 @@ func Replay(ctx context.Context, log *journal.Log) (*State, error) {
 }
 
 // LiveSessions is the number of uploads and downloads that have not ended,
-// and of jobs: what binds this state to its served root.
+// and of jobs: what binds this state to its served root. Tasks are none of
+// these: their bytes are in the state's own store.
 func (s *State) LiveSessions() int {
-	up, down := s.sessions.Live()
+	up, down, _ := s.sessions.Live()
 	return up + down + s.jobs.live()
 }
 
@@ -167,16 +176,43 @@ func (s *State) foldKind(e *journal.Entry) error {
 		s.jobs.voidClaims()
 		return nil
 	case KindStopped:
+		// Whatever was dropped is gone: a clean stop waits for it.
 		s.running = false
+		clear(s.contents.dropped)
 		return nil
+	case sessions.KindUploadSealed:
+		if err := s.sessions.Apply(e); err != nil {
+			return err
+		}
+		return s.sealed(e)
 	}
-	switch {
-	case strings.HasPrefix(e.Kind, "upload."), strings.HasPrefix(e.Kind, "download."):
+	family, _, _ := strings.Cut(e.Kind, ".")
+	switch family {
+	case "upload", "download":
 		return s.sessions.Apply(e)
-	case strings.HasPrefix(e.Kind, "job."):
+	case "job":
 		return s.jobs.apply(e)
+	case "user", "group":
+		return s.accounts.Apply(e)
+	case "node", "revision", "policy":
+		return s.tree.Apply(e)
+	case "object":
+		return s.contents.apply(e)
 	}
 	return fmt.Errorf("unknown kind %q: written by a newer version?", e.Kind)
+}
+
+// sealed notes the content of a write task: from here on it is in the store, or
+// about to be.
+func (s *State) sealed(e *journal.Entry) error {
+	var b struct{ Session sessions.ID }
+	if err := json.Unmarshal(e.Body, &b); err != nil {
+		return fmt.Errorf("%s: %w", e.Kind, err)
+	}
+	if u, ok := s.sessions.Upload(b.Session); ok && u.Task != nil {
+		s.contents.stored(u.Digest, u.Size)
+	}
+	return nil
 }
 
 type startedBody struct {
@@ -197,8 +233,12 @@ func (s *State) MarshalJSON() ([]byte, error) {
 		Tokens   uint64          `json:"tokens_issued"`
 		Sessions *sessions.Table `json:"sessions"`
 		Jobs     *jobs           `json:"jobs"`
+		Library  *libraryDump    `json:"library,omitempty"`
 		Void     []uint64        `json:"void,omitempty"`
-	}{Records: s.next, Boot: s.boot, Running: s.running, Tokens: s.tokens, Sessions: s.sessions, Jobs: s.jobs, Void: s.void()}
+	}{
+		Records: s.next, Boot: s.boot, Running: s.running, Tokens: s.tokens, Sessions: s.sessions, Jobs: s.jobs,
+		Library: s.dumpLibrary(), Void: s.void(),
+	}
 	if !s.at.IsZero() {
 		out.At = &s.at
 	}

@@ -269,7 +269,7 @@ func (e *Engine) uploadStatus(c *Call, a *UploadStatusOf) (Result, error) {
 	if err := e.core.view(func(s *State) { past, known = s.sessions.Upload(a.Session) }); err != nil {
 		return nil, err
 	}
-	if !known || past.State.Live() || now.Sub(past.Ended) >= sessions.Remember {
+	if !known || past.Task != nil || past.State.Live() || now.Sub(past.Ended) >= sessions.Remember {
 		return nil, Errorf(CodeNoTransfer, "no upload %s", a.Session)
 	}
 	return e.answered(c, endedStatus(&past))

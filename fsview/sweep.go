@@ -57,7 +57,7 @@ func (r *Root) sweep(know func(id string) Fate, now time.Time, rep *SweepReport)
 			}
 			rep.Dropped++
 		default:
-			if err := r.orphan(name, now); err != nil {
+			if err := r.orphan(r.stagingDir, name, now); err != nil {
 				return err
 			}
 			rep.Orphaned++
@@ -78,8 +78,8 @@ func (r *Root) sweep(know func(id string) Fate, now time.Time, rep *SweepReport)
 	return nil
 }
 
-// orphan moves the entry to orphans/, under a name that says when.
-func (r *Root) orphan(name string, now time.Time) error {
+// orphan moves the entry of dir to orphans/, under a name that says when.
+func (r *Root) orphan(dir *os.File, name string, now time.Time) error {
 	const longest = MaxComponent - 32 // leaves room for what is put before it
 	prefix := strconv.FormatInt(now.Unix(), 10)
 	for try := 0; ; try++ {
@@ -90,7 +90,7 @@ func (r *Root) orphan(name string, now time.Time) error {
 			return err
 		}
 		if err := r.do("orphan.move", name, func() error {
-			return rename(r.stagingDir, name, r.orphansDir, to)
+			return rename(dir, name, r.orphansDir, to)
 		}); err != nil {
 			return err
 		}

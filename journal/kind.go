@@ -47,6 +47,8 @@ func internKind(b []byte) string {
 		return "download.closed"
 	case "download.expired":
 		return "download.expired"
+	case "download.cancelled":
+		return "download.cancelled"
 	case "job.queued":
 		return "job.queued"
 	case "job.claimed":

@@ -12,9 +12,11 @@ type NewUpload struct {
 	// Size in bytes, -1 for deferred length.
 	Size int64
 	SHA1 string
-	// Exactly one of Idle and Until is set.
+	// Exactly one of Idle and Until is set; Until for a task.
 	Idle  time.Duration
 	Until time.Time
+	// Task makes it a write task of a document.
+	Task *Task
 }
 
 // OpenUpload decides that an upload begins.
@@ -22,15 +24,22 @@ func (t *Table) OpenUpload(n NewUpload) (Fact, error) {
 	if t.taken(n.ID) {
 		return Fact{}, fmt.Errorf("open %s: %w", n.ID, ErrExists)
 	}
-	b := uploadOpened{Session: n.ID, Path: n.Path, SHA1: n.SHA1, IdleMS: n.Idle.Milliseconds()}
+	b := uploadOpened{
+		Session: n.ID, Path: n.Path, SHA1: n.SHA1, IdleMS: n.Idle.Milliseconds(), Until: recorded(n.Until), Task: n.Task,
+	}
 	if n.Size >= 0 {
 		b.Size = &n.Size
 	}
-	if !n.Until.IsZero() {
-		until := n.Until.UTC().Truncate(time.Microsecond)
-		b.Until = &until
-	}
 	return fact(KindUploadOpened, b), nil
+}
+
+// recorded is a time as it comes back from the journal, nil for none.
+func recorded(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.UTC().Truncate(time.Microsecond)
+	return &at
 }
 
 // open returns the live upload id if it still takes bytes.
@@ -168,6 +177,11 @@ type NewDownload struct {
 	Identity Identity
 	SHA1     string
 	Idle     time.Duration
+	// Task makes it a read task, bound to Content until Until; then Identity,
+	// SHA1 and Idle are not used.
+	Task    *Task
+	Content Content
+	Until   time.Time
 }
 
 // OpenDownload decides that a download begins.
@@ -175,24 +189,29 @@ func (t *Table) OpenDownload(n NewDownload) (Fact, error) {
 	if t.taken(n.ID) {
 		return Fact{}, fmt.Errorf("open %s: %w", n.ID, ErrExists)
 	}
-	return fact(KindDownloadOpened, downloadOpened{
-		Session: n.ID, Path: n.Path, Identity: n.Identity, SHA1: n.SHA1, IdleMS: n.Idle.Milliseconds(),
-	}), nil
+	b := downloadOpened{Session: n.ID, Path: n.Path}
+	if n.Task != nil {
+		b.Task, b.Content, b.Until = n.Task, &n.Content, recorded(n.Until)
+	} else {
+		b.Identity, b.SHA1, b.IdleMS = &n.Identity, n.SHA1, n.Idle.Milliseconds()
+	}
+	return fact(KindDownloadOpened, b), nil
 }
 
 // DownloadsOf counts the live downloads of a file, whatever its state, by one owner.
 func (t *Table) DownloadsOf(owner string, file Identity) (n int) {
 	for _, d := range t.downloads {
-		if d.Owner == owner && d.Identity.Dev == file.Dev && d.Identity.Ino == file.Ino {
+		if d.Task == nil && d.Owner == owner && d.Identity.Dev == file.Dev && d.Identity.Ino == file.Ino {
 			n++
 		}
 	}
 	return n
 }
 
-// ReadDownload decides that bytes of a download were handed out.
+// ReadDownload decides that bytes of a download were handed out. Those of a
+// read task may have been on their way when it ended.
 func (t *Table) ReadDownload(id ID, ranges []Range) (Fact, error) {
-	if _, ok := t.downloads[id]; !ok {
+	if t.readable(id) == nil {
 		return Fact{}, ErrUnknown
 	}
 	if len(ranges) > MaxFactRanges {

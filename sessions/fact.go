@@ -1,8 +1,6 @@
 package sessions
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -23,20 +21,18 @@ const (
 	KindUploadRejected  = "upload.rejected"
 	KindUploadCancelled = "upload.cancelled"
 	KindUploadExpired   = "upload.expired"
+	KindUploadPublished = "upload.published"
 
 	KindDownloadOpened  = "download.opened"
 	KindDownloadRead    = "download.read"
 	KindDownloadClosed  = "download.closed"
 	KindDownloadExpired = "download.expired"
+	// KindDownloadCancelled ends read tasks only.
+	KindDownloadCancelled = "download.cancelled"
 )
 
-// Fact is something that has happened, ready to become a record: the core
-// adds when, by whom and from where.
-type Fact struct {
-	Kind string
-	// Body is the record's body: one compact JSON object.
-	Body []byte
-}
+// Fact is what this package decides; see journal.Fact.
+type Fact = journal.Fact
 
 // Identity tells one state of one file from every other: a download is bound
 // to it. Times are in nanoseconds. In JSON every field but Size is a decimal
@@ -60,6 +56,7 @@ type uploadOpened struct {
 	IdleMS int64  `json:"idle_ms,omitempty"`
 	// Until is when the session ends by the wall clock, RFC 3339.
 	Until *time.Time `json:"until,omitempty"`
+	Task  *Task      `json:"task,omitempty"`
 }
 
 type uploadSized struct {
@@ -88,12 +85,22 @@ type sessionOnly struct {
 	Session ID `json:"session"`
 }
 
+type uploadPublished struct {
+	Session  ID     `json:"session"`
+	Revision string `json:"revision"`
+}
+
+// Of downloadOpened, Identity, SHA1 and IdleMS are set for files of the served
+// root, Until, Task and Content for read tasks.
 type downloadOpened struct {
-	Session  ID       `json:"session"`
-	Path     string   `json:"path"`
-	Identity Identity `json:"identity"`
-	SHA1     string   `json:"sha1"`
-	IdleMS   int64    `json:"idle_ms"`
+	Session  ID         `json:"session"`
+	Path     string     `json:"path"`
+	Identity *Identity  `json:"identity,omitempty"`
+	SHA1     string     `json:"sha1,omitempty"`
+	IdleMS   int64      `json:"idle_ms,omitempty"`
+	Until    *time.Time `json:"until,omitempty"`
+	Task     *Task      `json:"task,omitempty"`
+	Content  *Content   `json:"content,omitempty"`
 }
 
 // Stored is the body of upload.stored: ranges that became durable.
@@ -108,15 +115,7 @@ type Stored struct {
 }
 
 // fact renders a cold body.
-func fact(kind string, body any) Fact {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(body); err != nil {
-		panic(fmt.Sprintf("sessions: fact %s: %v", kind, err)) // the types above always encode
-	}
-	return Fact{Kind: kind, Body: bytes.TrimSuffix(b.Bytes(), []byte("\n"))}
-}
+func fact(kind string, body any) Fact { return journal.NewFact(kind, body) }
 
 func (s *Stored) fact() Fact {
 	b := make([]byte, 0, 96+24*len(s.Ranges))

@@ -55,7 +55,7 @@ func TestFoldOfAnUpload(t *testing.T) {
 	assert.Equal(t, Placed, u.State)
 	assert.Equal(t, b.at, u.Ended)
 	assert.Nil(t, u.Last)
-	live, _ := b.Live()
+	live, _, _ := b.Live()
 	assert.Zero(t, live)
 	var ended []ID
 	b.Ended(func(id ID) { ended = append(ended, id) })

@@ -45,9 +45,13 @@ const (
 	Rejected
 	Cancelled
 	Expired
+	// Published is how a write task ends that did what it was for, Closed a
+	// read task that was read to its end.
+	Published
+	Closed
 )
 
-var stateNames = [...]string{"open", "sealed", "placed", "rejected", "cancelled", "expired"}
+var stateNames = [...]string{"open", "sealed", "placed", "rejected", "cancelled", "expired", "published", "closed"}
 
 func (s State) String() string { return stateNames[s] }
 
@@ -80,6 +84,8 @@ type Upload struct {
 	Digest string
 	// Code and Message tell why an upload was rejected.
 	Code, Message string
+	// Task is nil but for a write task.
+	Task          *Task
 	Opened, Ended time.Time
 }
 
@@ -94,7 +100,8 @@ func (u *Upload) clone() Upload {
 	return c
 }
 
-// Download is what is known of one live download; an ended one is forgotten.
+// Download is what is known of one download. One that has ended is forgotten,
+// unless it is a task.
 type Download struct {
 	ID       ID
 	Owner    string
@@ -105,16 +112,25 @@ type Download struct {
 	Idle   time.Duration
 	Read   int64
 	Opened time.Time
+	// What follows is set for read tasks only. Until is when they end by the
+	// wall clock, State is Open, Closed, Cancelled or Expired.
+	Task    *Task
+	Content *Content
+	Until   time.Time
+	State   State
+	Ended   time.Time
 }
 
 // Table holds all live sessions and the uploads that ended within Remember.
 // It is owned by one goroutine.
 type Table struct {
-	uploads   map[ID]*Upload
-	ended     map[ID]*Upload
-	downloads map[ID]*Download
-	// queue lists the ended uploads, oldest first.
-	queue []ID
+	uploads    map[ID]*Upload
+	ended      map[ID]*Upload
+	downloads  map[ID]*Download
+	endedReads map[ID]*Download
+	tasks      taskIndex
+	// queue lists what has ended and is remembered, oldest first.
+	queue []remembered
 	// scratch is reused by Apply.
 	scratch Stored
 }
@@ -122,71 +138,25 @@ type Table struct {
 // NewTable returns an empty table.
 func NewTable() *Table {
 	return &Table{
-		uploads:   make(map[ID]*Upload),
-		ended:     make(map[ID]*Upload),
-		downloads: make(map[ID]*Download),
+		uploads:    make(map[ID]*Upload),
+		ended:      make(map[ID]*Upload),
+		downloads:  make(map[ID]*Download),
+		endedReads: make(map[ID]*Download),
+		tasks:      newTaskIndex(),
 	}
 }
 
-// Upload returns a copy of an upload, live or remembered.
-func (t *Table) Upload(id ID) (Upload, bool) {
-	if u, ok := t.uploads[id]; ok {
-		return u.clone(), true
-	}
-	if u, ok := t.ended[id]; ok {
-		return u.clone(), true
-	}
-	return Upload{}, false
-}
-
-// Download returns a copy of a live download.
-func (t *Table) Download(id ID) (Download, bool) {
-	d, ok := t.downloads[id]
-	if !ok {
-		return Download{}, false
-	}
-	return *d, true
-}
-
-// Live returns the number of live uploads and downloads.
-func (t *Table) Live() (uploads, downloads int) { return len(t.uploads), len(t.downloads) }
-
-// Uploads returns copies of the live uploads, oldest first.
-func (t *Table) Uploads() []Upload {
-	out := make([]Upload, 0, len(t.uploads))
-	for _, u := range t.uploads {
-		out = append(out, u.clone())
-	}
-	slices.SortFunc(out, func(a, b Upload) int { return oldestFirst(a.Opened, b.Opened, a.ID, b.ID) })
-	return out
-}
-
-// Downloads returns copies of the live downloads, oldest first.
-func (t *Table) Downloads() []Download {
-	out := make([]Download, 0, len(t.downloads))
-	for _, d := range t.downloads {
-		out = append(out, *d)
-	}
-	slices.SortFunc(out, func(a, b Download) int { return oldestFirst(a.Opened, b.Opened, a.ID, b.ID) })
-	return out
-}
-
-func oldestFirst(at, bt time.Time, a, b ID) int {
-	if c := at.Compare(bt); c != 0 {
-		return c
-	}
-	return slices.Compare(a[:], b[:])
-}
-
-// Advance forgets the uploads that had ended Remember before at. The fold
+// Advance forgets the sessions that had ended Remember before at. The fold
 // calls it for every record, so that state depends on the journal alone.
 func (t *Table) Advance(at time.Time) {
+	for len(t.tasks.due) > 0 && !t.openTask(t.tasks.due[0].id) {
+		t.tasks.due = t.tasks.due[1:]
+	}
 	for len(t.queue) > 0 {
-		u := t.ended[t.queue[0]]
-		if at.Sub(u.Ended) < Remember && len(t.queue) <= MaxRemembered {
+		if at.Sub(t.queue[0].at) < Remember && len(t.queue) <= MaxRemembered {
 			return
 		}
-		delete(t.ended, u.ID)
+		t.recall(t.queue[0].id)
 		t.queue = t.queue[1:]
 	}
 }
@@ -201,18 +171,18 @@ func (t *Table) Apply(e *journal.Entry) error {
 		return t.applyUploadOpened(e)
 	case KindDownloadOpened:
 		return t.applyDownloadOpened(e)
-	case KindDownloadClosed, KindDownloadExpired:
+	case KindDownloadClosed, KindDownloadExpired, KindDownloadCancelled:
 		var b sessionOnly
 		if err := json.Unmarshal(e.Body, &b); err != nil {
 			return factError(e, err)
 		}
-		if _, ok := t.downloads[b.Session]; !ok {
-			return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrUnknown)
-		}
-		delete(t.downloads, b.Session)
-		return nil
+		return t.endDownload(e, b.Session, endOfDownload[e.Kind])
 	}
 	return t.applyUpload(e)
+}
+
+var endOfDownload = map[string]State{
+	KindDownloadClosed: Closed, KindDownloadExpired: Expired, KindDownloadCancelled: Cancelled,
 }
 
 func (t *Table) applyRanges(e *journal.Entry) error {
@@ -221,8 +191,8 @@ func (t *Table) applyRanges(e *journal.Entry) error {
 		return factError(e, err)
 	}
 	if e.Kind == KindDownloadRead {
-		d, ok := t.downloads[b.Session]
-		if !ok {
+		d := t.readable(b.Session)
+		if d == nil {
 			return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrUnknown)
 		}
 		for _, r := range b.Ranges {
@@ -259,7 +229,7 @@ func (t *Table) applyUploadOpened(e *journal.Entry) error {
 	}
 	u := &Upload{
 		ID: b.Session, Owner: string(e.Actor), Path: b.Path, Size: -1, SHA1: b.SHA1,
-		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At,
+		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At, Task: b.Task,
 	}
 	if b.Size != nil {
 		u.Size = *b.Size
@@ -268,6 +238,7 @@ func (t *Table) applyUploadOpened(e *journal.Entry) error {
 		u.Until = *b.Until
 	}
 	t.uploads[u.ID] = u
+	t.tasks.opened(u.ID, u.Owner, u.Task, u.Until, true, nil)
 	return nil
 }
 
@@ -279,10 +250,21 @@ func (t *Table) applyDownloadOpened(e *journal.Entry) error {
 	if t.taken(b.Session) {
 		return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrExists)
 	}
-	t.downloads[b.Session] = &Download{
-		ID: b.Session, Owner: string(e.Actor), Path: b.Path, Identity: b.Identity, SHA1: b.SHA1,
-		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At,
+	d := &Download{
+		ID: b.Session, Owner: string(e.Actor), Path: b.Path, SHA1: b.SHA1,
+		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At, Task: b.Task, Content: b.Content,
 	}
+	if b.Identity != nil {
+		d.Identity = *b.Identity
+	}
+	if b.Until != nil {
+		d.Until = *b.Until
+	}
+	if (d.Task == nil) != (d.Content == nil) {
+		return fmt.Errorf("%s: %s: a task without a content, or a content without a task", e.Kind, d.ID)
+	}
+	t.downloads[d.ID] = d
+	t.tasks.opened(d.ID, d.Owner, d.Task, d.Until, false, d.Content)
 	return nil
 }
 
@@ -308,6 +290,12 @@ func (t *Table) applyUpload(e *journal.Entry) error {
 		u.Last, u.LastCRC = u.Last[:0], 0
 	case KindUploadSealed:
 		u.State, u.Digest = Sealed, b.Digest
+		if u.Task != nil {
+			t.tasks.closed(u.ID, u.Owner, u.Task, true, nil)
+			t.tasks.hold(u.Digest, 1)
+		}
+	case KindUploadPublished:
+		t.end(u, Published, e.At)
 	case KindUploadPlaced:
 		t.end(u, Placed, e.At)
 	case KindUploadRejected:
@@ -324,24 +312,25 @@ func (t *Table) applyUpload(e *journal.Entry) error {
 }
 
 func (t *Table) end(u *Upload, s State, at time.Time) {
+	if u.Task != nil {
+		t.tasks.liveWrites--
+		if u.State == Sealed {
+			t.tasks.hold(u.Digest, -1)
+		} else {
+			t.tasks.closed(u.ID, u.Owner, u.Task, true, nil)
+		}
+	}
 	u.State, u.Ended = s, at
 	u.Last, u.LastCRC = nil, 0
 	delete(t.uploads, u.ID)
 	t.ended[u.ID] = u
-	t.queue = append(t.queue, u.ID)
+	t.remember(u.ID, at)
 }
 
 func (t *Table) taken(id ID) bool {
 	_, live := t.uploads[id]
 	_, ended := t.ended[id]
 	_, down := t.downloads[id]
-	return live || ended || down
-}
-
-// Ended calls fn with the ID of every upload that has ended and is
-// remembered.
-func (t *Table) Ended(fn func(ID)) {
-	for id := range t.ended {
-		fn(id)
-	}
+	_, read := t.endedReads[id]
+	return live || ended || down || read
 }
