@@ -1,7 +1,16 @@
-// Package acl decides who may do what. So far it holds permission patterns:
-// what a token was granted, and whether that covers what an action needs.
+// Package acl decides who may do what.
 //
-// It does no I/O, reads no clock and knows neither tokens nor wires.
+// For PROTOCOL.md these are permission patterns: what a token was granted, and
+// whether that covers what an action needs (Permissions). For CFMS.md they are
+// users and groups with their rights (Accounts), the tokens and password
+// verifiers of users, and the access rules that files, directories, policies
+// and profiles carry (Access). Accounts is a fold of the journal: methods that
+// decide return facts or a Code and change nothing; Apply, and nothing else,
+// changes it, with the same code in life, replay and time travel.
+//
+// It does no I/O and reads neither clock nor randomness: times, token ids,
+// salts and secrets are arguments. It knows no wires, and not the tree: how
+// levels combine on the way to the root is package doctree's.
 package acl
 
 import (
