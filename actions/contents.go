@@ -6,46 +6,67 @@ import (
 	"sync"
 
 	"waybill/fsview"
+	"waybill/fsview/acl"
 	"waybill/journal"
+	"waybill/sessions"
 )
 
-// dropping are the contents that are being removed. Whether one may be removed
-// is decided in the core, and so is that one is about to be stored; a content
-// that is both is stored once its removal is over.
-type dropping struct {
-	mu     sync.Mutex
-	byName map[string]chan struct{}
+// contentLocks lets one at a time store or remove a content, so that what was
+// decided about it still holds while it is done.
+type contentLocks struct {
+	mu   sync.Mutex
+	held map[string]*contentLock
 }
 
-// begin claims the removal of a content; false if somebody else removes it.
-func (d *dropping) begin(digest string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, ok := d.byName[digest]; ok {
-		return false
-	}
-	if d.byName == nil {
-		d.byName = make(map[string]chan struct{})
-	}
-	d.byName[digest] = make(chan struct{})
-	return true
+type contentLock struct {
+	sync.Mutex
+	users int // guarded by contentLocks.mu
 }
 
-func (d *dropping) end(digest string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	close(d.byName[digest])
-	delete(d.byName, digest)
+// lock returns once nobody else has the content; unlock must be called.
+func (c *contentLocks) lock(digest string) (unlock func()) {
+	c.mu.Lock()
+	if c.held == nil {
+		c.held = make(map[string]*contentLock)
+	}
+	l := c.held[digest]
+	if l == nil {
+		l = new(contentLock)
+		c.held[digest] = l
+	}
+	l.users++
+	c.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(c.held, digest)
+		}
+	}
 }
 
-// wait returns once nobody removes the content.
-func (d *dropping) wait(digest string) {
-	d.mu.Lock()
-	over := d.byName[digest]
-	d.mu.Unlock()
-	if over != nil {
-		<-over
+// keepContent moves the staged content of a sealed task into the store. If the
+// task has ended meanwhile nothing is stored: its content may have been looked
+// at already, and found to be nobody's.
+func (e *Engine) keepContent(id sessions.ID, digest string) error {
+	if isBuiltin(digest) {
+		return e.cfg.Library.Contents.DropStaged(id.String())
 	}
+	defer e.storing.lock(digest)()
+	live := false
+	err := e.core.view(func(s *State) {
+		u, ok := s.sessions.Upload(id)
+		live = ok && u.State == sessions.Sealed
+	})
+	if err == nil && !live {
+		err = acl.CodeTaskGone
+	}
+	if err != nil {
+		return err
+	}
+	return e.cfg.Library.Contents.Keep(id.String(), digest)
 }
 
 // sweepSoon has contents looked at that may have lost their last name.
@@ -64,8 +85,10 @@ func (e *Engine) sweepSoon(digests ...string) {
 
 // sweeping is what is to be looked at.
 type sweeping struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	// working is how many of those taken are still to be looked at.
 	waiting []string
+	working int
 	// wake has room for one token: there is something in waiting.
 	wake chan struct{}
 }
@@ -74,8 +97,21 @@ func (s *sweeping) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	got := s.waiting
-	s.waiting = nil
+	s.waiting, s.working = nil, len(got)
 	return got
+}
+
+func (s *sweeping) did() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.working--
+}
+
+// left is how much is still to be looked at.
+func (s *sweeping) left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting) + s.working
 }
 
 // sweepUntil removes contents that nothing names any more until ctx ends. What
@@ -94,6 +130,7 @@ func (e *Engine) sweepUntil(ctx context.Context) error {
 			if err := e.dropContent(digest); err != nil {
 				return err
 			}
+			e.sweep.did()
 		}
 	}
 }
@@ -101,10 +138,10 @@ func (e *Engine) sweepUntil(ctx context.Context) error {
 // dropContent removes a content if nothing names it. The fact comes first: a
 // crash leaves a file that the next start removes. Errors are the journal's.
 func (e *Engine) dropContent(digest string) error {
-	if isBuiltin(digest) || !e.dropping.begin(digest) {
+	if isBuiltin(digest) {
 		return nil
 	}
-	defer e.dropping.end(digest)
+	defer e.storing.lock(digest)()
 	dropped := false
 	err := e.core.decide(e.internal(), func(s *State) ([]journal.Fact, error) {
 		size, known := s.contents.known[digest]

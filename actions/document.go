@@ -155,11 +155,10 @@ func (c *docCall) subject(s *State, now float64) (*acl.Subject, error) {
 	if c.main {
 		return s.accounts.Main(now), nil
 	}
-	u, ok := s.accounts.User(c.claims.Subject)
-	if !ok || u.State != 0 || c.claims.Issued < u.NotBefore {
+	if !s.accounts.Accepts(c.claims, c.Username) {
 		return nil, acl.CodeToken
 	}
-	who, ok := s.accounts.Subject(u.Name, now)
+	who, ok := s.accounts.Subject(c.Username, now)
 	if !ok {
 		return nil, acl.CodeToken
 	}

@@ -70,11 +70,12 @@ type Engine struct {
 	refused refusedTraffic
 
 	// Of the document library: passwords being hashed, logins that failed,
-	// refreshes whose failure is recorded, and contents on their way out.
+	// refreshes whose failure is recorded, contents on their way in or out, and
+	// those that may have to go.
 	argon           *semaphore.Weighted
 	guard           guard
 	failedRefreshes *rate.Limiter
-	dropping        dropping
+	storing         contentLocks
 	sweep           sweeping
 
 	// life guards stopping; accepted work holds a share of busy.

@@ -42,7 +42,7 @@ func (e *Engine) purge(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			ok, err := e.purgeOne(d)
+			ok, err := e.purgeOne(d, e.cfg.Now())
 			if err != nil {
 				return err
 			}
@@ -58,11 +58,11 @@ func (e *Engine) purge(ctx context.Context) error {
 }
 
 // purgeOne removes one node or revision, unless it was recovered since it was
-// found to be due: that is decided now.
-func (e *Engine) purgeOne(d doctree.Due) (removed bool, err error) {
+// found to be due: that is decided anew, as of at.
+func (e *Engine) purgeOne(d doctree.Due, at time.Time) (removed bool, err error) {
 	var ended endedTasks
 	err = e.core.decide(origin{actorDaemon, "purge", e.boot}, func(s *State) ([]journal.Fact, error) {
-		now := s.seconds(e.cfg.Now())
+		now := s.seconds(at)
 		ended = endedTasks{}
 		if d.Revision != "" {
 			facts, ok := s.tree.PurgeRevision(d.Revision, now)

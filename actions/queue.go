@@ -291,6 +291,7 @@ func (e *Engine) doneBefore(a Action, refusal error) (Result, error) {
 	if err := e.core.view(func(s *State) { past, ok = s.sessions.Upload(id) }); err != nil {
 		return nil, err
 	}
+	ok = ok && past.Task == nil
 	_, chunk := a.(*UploadChunk)
 	_, cancel := a.(*UploadCancel)
 	switch {

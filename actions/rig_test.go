@@ -38,6 +38,12 @@ type rig struct {
 	reserve int64
 	// backoff, if not nil, replaces the queue's, which tests keep short.
 	backoff func(n int) time.Duration
+	// library opens a document library at each start, nil for none; checks are
+	// asked of the fold once the engine has ended.
+	// closing is called before a clean stop.
+	library func() (*Library, error)
+	checks  []func(*State)
+	closing func()
 	// foreign are the paths that the test changes behind the engine's back.
 	foreign map[string]bool
 
@@ -110,6 +116,7 @@ func newRig(t testing.TB) *rig {
 func TestMain(m *testing.M) {
 	goroutines := runtime.NumGoroutine()
 	code := m.Run()
+	os.RemoveAll(foundedState.dir)
 	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines; {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<16)
@@ -146,8 +153,16 @@ func (r *rig) start() error {
 	if err != nil {
 		return errors.Join(err, log.Close())
 	}
+	var library *Library
+	if r.library != nil {
+		if library, err = r.library(); err != nil {
+			return errors.Join(err, root.Close(), log.Close())
+		}
+	}
 	r.log, r.root = log, root
-	r.Engine = New(Config{Log: log, Root: root, Version: "test", Logger: zerolog.Nop(), Limits: r.limits, Now: r.clock.Now}, state)
+	r.Engine = New(Config{
+		Log: log, Root: root, Version: "test", Logger: zerolog.Nop(), Limits: r.limits, Now: r.clock.Now, Library: library,
+	}, state)
 	r.Engine.queue.backoff = func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	if r.backoff != nil {
 		r.Engine.queue.backoff = r.backoff
@@ -163,7 +178,11 @@ func (r *rig) start() error {
 	r.stop = func() error {
 		cancel()
 		<-dead
-		return errors.Join(r.err, root.Close(), log.Close())
+		err := errors.Join(r.err, root.Close(), log.Close())
+		if library != nil {
+			err = errors.Join(err, library.Contents.Close())
+		}
+		return err
 	}
 	select {
 	case <-ready:
@@ -188,6 +207,9 @@ func (r *rig) close() {
 	if err == nil {
 		// A fresh fold of what is committed is the live state.
 		r.sameFold(live)
+	}
+	if r.closing != nil {
+		r.closing()
 	}
 	stop := r.stop
 	r.stop = nil
@@ -236,6 +258,9 @@ func (r *rig) check() {
 	defer log.Close()
 	state, err := Replay(context.Background(), log)
 	require.NoError(r.t, err)
+	for _, check := range r.checks {
+		check(state)
+	}
 	known := make(map[string]bool)
 	for _, u := range state.sessions.Uploads() {
 		known[u.ID.String()] = true

@@ -204,10 +204,10 @@ func (s *State) present(owner string) bool {
 
 // refuse records a failed use of the task and passes on why, nil included.
 func (t *Task) refuse(action string, why error) error {
-	if why == nil || errors.Is(why, ErrFailed) || errors.Is(why, ErrStopping) {
+	refusal, ok := errors.AsType[*acl.Refusal](refusalOf(why))
+	if !ok {
 		return why
 	}
-	refusal := docError(why)
 	if refusal.Code == acl.CodeUnexpected {
 		t.engine.cfg.Logger.Error().Err(why).Stringer("session", t.id).Msg("transfer failed")
 	}
@@ -215,6 +215,15 @@ func (t *Task) refuse(action string, why error) error {
 		return err
 	}
 	return refusal
+}
+
+// refusalOf is the *acl.Refusal that an error comes to, unless it is nil, or says
+// that the engine ends.
+func refusalOf(err error) error {
+	if err == nil || errors.Is(err, ErrFailed) || errors.Is(err, ErrStopping) {
+		return err
+	}
+	return docError(err)
 }
 
 func (t *Task) origin() origin { return origin{t.owner, t.via, t.id.String()} }

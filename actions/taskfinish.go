@@ -8,7 +8,6 @@ import (
 	"waybill/fsview"
 	"waybill/fsview/acl"
 	"waybill/journal"
-	"waybill/sessions"
 )
 
 // Publish ends the transfer with a content that is complete: it is verified,
@@ -28,6 +27,13 @@ func (w *TaskWriter) Publish(want string) (*Published, error) {
 	if w.over != nil {
 		return nil, w.task.refuse(taskStore, w.over)
 	}
+	// Each step lets go of the lock. A transfer that comes meanwhile waits for the
+	// outcome: it must not write into what is verified.
+	t.placing = true
+	defer func() {
+		t.placing = false
+		t.cond.Broadcast()
+	}()
 	if err := t.sealLocked(from, want); err != nil {
 		return nil, w.task.refuse(taskStore, err)
 	}
@@ -44,6 +50,9 @@ func (t *liveTask) sealLocked(from origin, want string) error {
 		return err
 	}
 	digest, err := t.digestLocked()
+	if err != nil && t.ended {
+		return acl.CodeTaskGone // the file was taken away from under it
+	}
 	if err != nil {
 		return err
 	}
@@ -65,14 +74,14 @@ func (t *liveTask) sealLocked(from origin, want string) error {
 }
 
 // digestLocked is the SHA-256 of the durable bytes. What was not hashed as it
-// came, because the daemon was restarted meanwhile, is read again.
+// came, because the daemon was restarted meanwhile, is read again, without the
+// lock: the caller has set placing.
 func (t *liveTask) digestLocked() (string, error) {
 	if t.sum == nil {
 		t.sum, t.hashed = sha256.New(), 0
 	}
 	size, sum, file, at := t.durable, t.sum, t.file, t.hashed
 	if at < size {
-		t.placing = true // nobody begins a transfer while the lock is not held
 		t.mu.Unlock()
 		buf := piecePool.Get().(*[hashPiece]byte)
 		var err error
@@ -83,8 +92,6 @@ func (t *liveTask) digestLocked() (string, error) {
 		}
 		piecePool.Put(buf)
 		t.mu.Lock()
-		t.placing = false
-		t.cond.Broadcast()
 		if err != nil {
 			t.forgetSumLocked()
 			return "", err
@@ -113,6 +120,9 @@ func (t *liveTask) completeLocked(from origin) (*Published, error) {
 		t.engine.cfg.Logger.Error().Stringer("session", t.id).Str("sha256", digest).
 			Msg("a verified content is neither staged nor stored; its task is rejected")
 		return nil, t.rejectLocked(from, acl.CodeUnexpected)
+	}
+	if errors.Is(err, acl.CodeTaskGone) {
+		return nil, err
 	}
 	if err != nil {
 		t.engine.cfg.Logger.Error().Err(err).Stringer("session", t.id).Msg("store content")
@@ -156,14 +166,4 @@ func (t *liveTask) rejectLocked(from origin, why acl.Code) error {
 	t.dropLocked()
 	t.engine.dropStagedContent(t.id)
 	return why
-}
-
-// keepContent moves a staged content into the store, once nobody is removing an
-// equal one from it.
-func (e *Engine) keepContent(id sessions.ID, digest string) error {
-	if isBuiltin(digest) {
-		return e.cfg.Library.Contents.DropStaged(id.String())
-	}
-	e.dropping.wait(digest)
-	return e.cfg.Library.Contents.Keep(id.String(), digest)
 }

@@ -49,7 +49,8 @@ type liveTask struct {
 	// sum is the SHA-256 of the first hashed bytes; nil if none is known.
 	sum    hash.Hash
 	hashed int64
-	// placing: somebody verifies or publishes. sealed: complete and verified.
+	// placing: somebody begins a transfer, verifies or publishes, and may have let
+	// go of mu. sealed: complete and verified.
 	placing   bool
 	sealed    bool
 	digest    string

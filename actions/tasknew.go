@@ -63,7 +63,7 @@ func (n *newTask) write(s *State, who *acl.Subject, node doctree.Key, id string,
 			return nil, err
 		}
 		facts = append(facts, f)
-		ended.writes = append(ended.writes, u.ID)
+		ended.add(&u)
 	}
 	if open >= maxOpenTasks {
 		return nil, acl.CodeTooManyTasks
@@ -116,18 +116,30 @@ func (t *endedTasks) write(s *State, facts []journal.Fact, node doctree.Key) ([]
 		return facts, nil
 	}
 	f, err := s.sessions.Cancel(u.ID)
-	t.writes = append(t.writes, u.ID)
+	t.add(&u)
 	return append(facts, f), err
+}
+
+// add notes a write task that ends.
+func (t *endedTasks) add(u *sessions.Upload) {
+	t.writes = append(t.writes, u.ID)
+	if u.Digest != "" {
+		t.digests = append(t.digests, u.Digest)
+	}
 }
 
 // ofUser decides the ends of all open tasks of a user.
 func (t *endedTasks) ofUser(s *State, user string) (facts []journal.Fact, err error) {
 	*t = endedTasks{}
-	t.writes, t.reads = s.sessions.TasksOf(user)
-	for _, id := range t.writes {
+	writes, reads := s.sessions.TasksOf(user)
+	t.reads = reads
+	for _, id := range writes {
 		f, err := s.sessions.Cancel(id)
 		if err != nil {
 			return nil, err
+		}
+		if u, ok := s.sessions.Upload(id); ok {
+			t.add(&u)
 		}
 		facts = append(facts, f)
 	}

@@ -29,6 +29,9 @@ type Published struct {
 	Revision string
 }
 
+// AtEnd is the offset at which the durable bytes end, wherever that is.
+const AtEnd int64 = -1
+
 // Store begins a transfer into a write task at offset, and ends one that runs:
 // what that one brought counts. Bytes from offset on are discarded; with exact,
 // there must be none. CodeTaskDirection; CodeTaskOffset if durable bytes do not
@@ -50,40 +53,65 @@ func (t *Task) store(offset int64, exact bool) (*TaskWriter, error) {
 	if !t.write {
 		return nil, acl.CodeTaskDirection
 	}
-	live, err := t.engine.lockLive(t.id)
+	live, err := t.lockIdle()
 	if err != nil {
 		return nil, err
 	}
 	defer live.mu.Unlock()
-	if w := live.writer; w != nil {
-		live.stopWriterLocked(acl.CodeBroken)
-		// What could not be made durable is lost, as if the line had broken
-		// earlier.
-		if err := live.flushLocked(w.task.origin()); errors.Is(err, ErrFailed) {
-			return nil, err
-		}
-	}
-	for live.placing || live.flushing {
-		live.cond.Wait()
-	}
 	usable, now := false, t.engine.cfg.Now()
 	if err := t.engine.core.view(func(s *State) { usable = s.usable(t.id, false, now) }); err != nil {
 		return nil, err
 	}
+	if offset == AtEnd {
+		offset = live.durable
+	}
 	switch {
-	case live.gone || live.ended || live.sealed || !usable:
+	case live.ended || live.sealed || !usable:
 		return nil, acl.CodeTaskGone
 	case live.writer != nil:
 		return nil, acl.CodeBroken // another one came while we waited
 	case offset < 0, offset > live.durable, exact && offset != live.durable:
 		return nil, acl.CodeTaskOffset
 	}
-	if err := live.cutLocked(t.origin(), offset); err != nil {
+	// Cutting lets go of the lock: without this another one could begin
+	// meanwhile, and the two would write into each other.
+	live.placing = true
+	err = live.cutLocked(t.origin(), offset)
+	live.placing = false
+	live.cond.Broadcast()
+	if err != nil {
 		return nil, err
 	}
 	live.last, live.broken = now, nil
 	live.writer = &TaskWriter{task: t, live: live, done: make(chan struct{})}
 	return live.writer, nil
+}
+
+// lockIdle returns the live side with mu held, once it has ended the transfer
+// that ran and nobody is at it any more.
+func (t *Task) lockIdle() (*liveTask, error) {
+	for {
+		live, err := t.engine.lockLive(t.id)
+		if err != nil {
+			return nil, err
+		}
+		if w := live.writer; w != nil {
+			live.stopWriterLocked(acl.CodeBroken)
+			// What could not be made durable is lost, as if the line had broken
+			// earlier.
+			if err := live.flushLocked(w.task.origin()); errors.Is(err, ErrFailed) {
+				live.mu.Unlock()
+				return nil, err
+			}
+		}
+		for live.placing || live.flushing {
+			live.cond.Wait()
+		}
+		if !live.gone || live.ended {
+			return live, nil
+		}
+		live.mu.Unlock() // the reaper put it away while we waited
+	}
 }
 
 // cutLocked discards the bytes from size on, first in the journal, and makes the
@@ -96,6 +124,9 @@ func (t *liveTask) cutLocked(from origin, size int64) error {
 		})
 		if err != nil {
 			return err
+		}
+		if t.ended { // its bytes are gone, and must not come back
+			return acl.CodeTaskGone
 		}
 	}
 	t.at, t.durable = size, size
@@ -151,6 +182,13 @@ func (t *liveTask) stopWriterLocked(why error) {
 	t.writer = nil
 }
 
+// Err is why the transfer cannot go on, nil while it can.
+func (w *TaskWriter) Err() error {
+	w.live.mu.Lock()
+	defer w.live.mu.Unlock()
+	return refusalOf(w.stateLocked())
+}
+
 // Write takes bytes in. They are durable once they are more than 8 MiB behind,
 // and when the transfer ends. CodeTooBig, CodeDiskFull, CodeTaskGone,
 // CodeBroken for a transfer that another one has ended.
@@ -158,7 +196,7 @@ func (w *TaskWriter) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
 		piece := p[:min(len(p), taskPiece)]
 		if err := w.writePiece(piece); err != nil {
-			return n, err
+			return n, refusalOf(err)
 		}
 		n, p = n+len(piece), p[len(piece):]
 	}

@@ -154,10 +154,15 @@ func (t *Table) Reject(id ID, code, message string) (Fact, error) {
 }
 
 // Cancel decides that an open upload ends by request. A sealed one is
-// ErrState: it may stand under its name already.
+// ErrState: it may stand under its name already. A sealed write task does not,
+// and ends too: what is written after it must not be replaced by it.
 func (t *Table) Cancel(id ID) (Fact, error) {
-	if _, err := t.open(id); err != nil {
-		return Fact{}, err
+	u, ok := t.uploads[id]
+	switch {
+	case !ok:
+		return Fact{}, ErrUnknown
+	case u.State != Open && u.Task == nil:
+		return Fact{}, ErrState
 	}
 	return fact(KindUploadCancelled, sessionOnly{id}), nil
 }

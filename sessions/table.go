@@ -291,7 +291,6 @@ func (t *Table) applyUpload(e *journal.Entry) error {
 	case KindUploadSealed:
 		u.State, u.Digest = Sealed, b.Digest
 		if u.Task != nil {
-			t.tasks.closed(u.ID, u.Owner, u.Task, true, nil)
 			t.tasks.hold(u.Digest, 1)
 		}
 	case KindUploadPublished:
@@ -314,10 +313,9 @@ func (t *Table) applyUpload(e *journal.Entry) error {
 func (t *Table) end(u *Upload, s State, at time.Time) {
 	if u.Task != nil {
 		t.tasks.liveWrites--
+		t.tasks.closed(u.ID, u.Owner, u.Task, true, nil)
 		if u.State == Sealed {
 			t.tasks.hold(u.Digest, -1)
-		} else {
-			t.tasks.closed(u.ID, u.Owner, u.Task, true, nil)
 		}
 	}
 	u.State, u.Ended = s, at

@@ -33,8 +33,8 @@ type Content struct {
 // it follows from the sessions.
 type taskIndex struct {
 	byID map[string]ID
-	// writes holds the one open write task of a document, open how many tasks
-	// an owner has, reads the open read tasks of a document.
+	// writes holds the one write task of a document that has not ended, open how
+	// many tasks an owner has, reads the open read tasks of a document.
 	writes map[uint64]ID
 	reads  map[uint64]map[ID]struct{}
 	open   map[string]int
@@ -69,7 +69,8 @@ func (t *Table) TaskID(task string) (ID, bool) {
 // OpenTasks counts the open tasks of an owner.
 func (t *Table) OpenTasks(owner string) int { return t.tasks.open[owner] }
 
-// WriteTask is the write task of a document that still takes bytes.
+// WriteTask is the write task of a document that has not ended: it takes bytes,
+// or is complete and about to be published.
 func (t *Table) WriteTask(node uint64) (Upload, bool) {
 	id, ok := t.tasks.writes[node]
 	if !ok {
@@ -88,11 +89,10 @@ func (t *Table) ReadTasks(node uint64) []ID {
 	return out
 }
 
-// TasksOf are the open tasks of an owner: write tasks that take bytes, and
-// read tasks.
+// TasksOf are the tasks of an owner that have not ended.
 func (t *Table) TasksOf(owner string) (writes, reads []ID) {
 	for id, u := range t.uploads {
-		if u.Task != nil && u.Owner == owner && u.State == Open {
+		if u.Task != nil && u.Owner == owner {
 			writes = append(writes, id)
 		}
 	}
@@ -196,7 +196,7 @@ func (x *taskIndex) opened(id ID, owner string, task *Task, until time.Time, wri
 	x.hold(content.SHA256, 1)
 }
 
-// closed notes that a task is no longer open: sealed, or ended.
+// closed notes that a task has ended.
 func (x *taskIndex) closed(id ID, owner string, task *Task, write bool, content *Content) {
 	if task == nil {
 		return
