@@ -27,7 +27,7 @@ import (
 type librig struct {
 	*rig
 	secret, pepper []byte
-	purge          time.Duration
+	purgeEvery     time.Duration
 
 	mu sync.Mutex
 	// asked: there is a file with the first admin password. retired: it is no
@@ -107,7 +107,7 @@ func (l *librig) open() (*Library, error) {
 			l.retired = l.asked && !still(adminTyped)
 			return nil
 		},
-		HideNoAccess: true, PurgeEvery: l.purge,
+		HideNoAccess: true, PurgeEvery: l.purgeEvery,
 	}, nil
 }
 

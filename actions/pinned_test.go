@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"waybill/fsview/acl"
+	"waybill/fsview/doctree"
 	"waybill/journal"
 	"waybill/sessions"
 )
@@ -23,10 +25,17 @@ var kinds = []string{
 	sessions.KindUploadCancelled, sessions.KindUploadExpired,
 	sessions.KindDownloadOpened, sessions.KindDownloadRead, sessions.KindDownloadClosed, sessions.KindDownloadExpired,
 	kindJobQueued, kindJobClaimed, kindJobReleased, kindJobDone, kindJobFailed, kindJobPoisoned,
+	sessions.KindUploadPublished, sessions.KindDownloadCancelled, kindObjectDropped,
+	acl.KindUserCreated, acl.KindUserPasswordSet, acl.KindUserGroupsSet, acl.KindUserRightsSet, acl.KindUserNicknameSet, acl.KindUserStatusSet,
+	acl.KindUserPublicKeySet, acl.KindUserAvatarSet, acl.KindUserDeleted, acl.KindGroupCreated,
+	doctree.KindNodeCreated, doctree.KindNodeRenamed, doctree.KindNodeMoved, doctree.KindNodeIDChanged, doctree.KindNodeRuled,
+	doctree.KindNodeDeleted, doctree.KindNodeRecovered, doctree.KindNodeRemoved,
+	doctree.KindRevisionCreated, doctree.KindRevisionPublished, doctree.KindRevisionDeleted, doctree.KindRevisionRecovered,
+	doctree.KindRevisionRemoved, doctree.KindPolicySet,
 }
 
 // rebody decodes a body of this package and encodes it again. Those of
-// sessions are pinned there.
+// sessions, acl and doctree are pinned there.
 func rebody(kind string, body []byte) (any, error) {
 	switch kind {
 	case KindStarted:
@@ -37,15 +46,21 @@ func rebody(kind string, body []byte) (any, error) {
 		return b, json.Unmarshal(body, &b)
 	case KindAnswered, KindRefused:
 		// Params are written as they are, in the order of the action's fields.
-		b := struct {
-			*answeredBody
-			Params json.RawMessage `json:"params,omitempty"`
-		}{answeredBody: new(answeredBody)}
-		err := json.Unmarshal(body, &b)
-		if b.Params != nil {
-			b.answeredBody.Params = b.Params
+		// Of both families: a request of the library has no message, one of the
+		// other no user, token or block.
+		var b struct {
+			Action  string          `json:"action"`
+			Params  json.RawMessage `json:"params,omitempty"`
+			Code    Code            `json:"code"`
+			Message string          `json:"message,omitempty"`
+			User    string          `json:"user,omitempty"`
+			JTI     string          `json:"jti,omitempty"`
+			Retry   int64           `json:"retry_after,omitempty"`
 		}
-		return b.answeredBody, err
+		return &b, json.Unmarshal(body, &b)
+	case kindObjectDropped:
+		var b objectDroppedBody
+		return &b, json.Unmarshal(body, &b)
 	case KindTraffic:
 		var b trafficBody
 		return &b, json.Unmarshal(body, &b)

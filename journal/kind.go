@@ -49,6 +49,28 @@ func internKind(b []byte) string {
 		return "download.expired"
 	case "download.cancelled":
 		return "download.cancelled"
+	case "node.created":
+		return "node.created"
+	case "node.renamed":
+		return "node.renamed"
+	case "node.moved":
+		return "node.moved"
+	case "node.deleted":
+		return "node.deleted"
+	case "node.recovered":
+		return "node.recovered"
+	case "node.removed":
+		return "node.removed"
+	case "revision.created":
+		return "revision.created"
+	case "revision.published":
+		return "revision.published"
+	case "revision.deleted":
+		return "revision.deleted"
+	case "revision.removed":
+		return "revision.removed"
+	case "object.dropped":
+		return "object.dropped"
 	case "job.queued":
 		return "job.queued"
 	case "job.claimed":

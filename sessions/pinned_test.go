@@ -52,7 +52,9 @@ func TestPinnedBodies(t *testing.T) {
 				body = new(uploadPlaced)
 			case KindUploadRejected:
 				body = new(uploadRejected)
-			case KindUploadCancelled, KindUploadExpired, KindDownloadClosed, KindDownloadExpired:
+			case KindUploadPublished:
+				body = new(uploadPublished)
+			case KindUploadCancelled, KindUploadExpired, KindDownloadClosed, KindDownloadExpired, KindDownloadCancelled:
 				body = new(sessionOnly)
 			case KindDownloadOpened:
 				body = new(downloadOpened)
@@ -63,5 +65,5 @@ func TestPinnedBodies(t *testing.T) {
 			assert.Equal(t, string(e.Body), string(fact(e.Kind, body).Body))
 		}
 	}
-	assert.Len(t, seen, 14, "every kind of this package")
+	assert.Len(t, seen, 16, "every kind of this package")
 }
