@@ -15,7 +15,7 @@ import (
 // the same answer; who is blocked is not even asked (CFMS.md §3.1).
 func (e *Engine) login(c *docCall, a *Login) (DocResult, error) {
 	if a.Username == "" || a.Password == "" {
-		return nil, e.refuseLogin(c, &acl.Refusal{Code: acl.CodeNoCredentials})
+		return nil, e.refuseCheap(c, acl.CodeNoCredentials)
 	}
 	var rules lockouts
 	var verifier string
@@ -115,6 +115,16 @@ func (e *Engine) refuseLogin(c *docCall, refusal *acl.Refusal) error {
 	return refusal
 }
 
+// refuseCheap is refuseLogin for what costs a stranger nothing to try, no time
+// either: beyond a rate it is only counted, or strangers could fill the disk.
+func (e *Engine) refuseCheap(c *docCall, code acl.Code) error {
+	if !e.unproven.Allow() {
+		e.CountRefused(c.Action.Name(), c.Peer)
+		return code
+	}
+	return e.refuseLogin(c, &acl.Refusal{Code: code})
+}
+
 // refreshToken gives a new token for one that is good or has just expired.
 func (e *Engine) refreshToken(c *docCall) (DocResult, error) {
 	err := e.authenticate(c, refreshLeeway)
@@ -127,10 +137,7 @@ func (e *Engine) refreshToken(c *docCall) (DocResult, error) {
 		token, err = e.issue(c, c.Username, func(u acl.User) bool { return u.State == 0 && issued >= u.NotBefore })
 	}
 	if errors.Is(err, acl.CodeToken) {
-		if !e.failedRefreshes.Allow() {
-			return nil, acl.CodeToken // counted, so that strangers cannot fill the disk
-		}
-		return nil, e.refuseLogin(c, &acl.Refusal{Code: acl.CodeToken})
+		return nil, e.refuseCheap(c, acl.CodeToken)
 	}
 	if err != nil {
 		return nil, err

@@ -35,6 +35,8 @@ type docCall struct {
 	claims acl.Claims
 	main   bool
 	params json.RawMessage
+	// issued is the id of the token that the answer will hold, "" for none.
+	issued string
 }
 
 // rule decides a request: the facts it leaves, and its answer. It is pure, and
@@ -108,6 +110,7 @@ func (e *Engine) document(c *docCall) (DocResult, error) {
 		return e.refreshToken(c)
 	}
 	if err := e.authenticate(c, 0); err != nil {
+		e.CountRefused("document token", c.Peer)
 		return nil, err
 	}
 	switch a := c.Action.(type) {
@@ -143,7 +146,6 @@ func (e *Engine) authenticate(c *docCall, leeway int64) error {
 		return nil
 	}
 	if !c.main {
-		e.CountRefused("document token", c.Peer)
 		return acl.CodeToken
 	}
 	return nil
@@ -221,8 +223,10 @@ type docBody struct {
 	Code   Code   `json:"code"`
 	// User is who the asker said to be, where that is not proven.
 	User string `json:"user,omitempty"`
-	// JTI is the token's id.
+	// JTI is the id of the token that was shown, or that a login or refresh gave.
 	JTI string `json:"jti,omitempty"`
+	// Issued is the id of a token given out beside something else.
+	Issued string `json:"issued,omitempty"`
 	// Retry is for how many seconds a login is blocked from here on.
 	Retry int64 `json:"retry_after,omitempty"`
 }
@@ -235,7 +239,11 @@ func (c *docCall) body(code Code) docBody {
 	return b
 }
 
-func (c *docCall) answered() journal.Fact { return journal.NewFact(KindAnswered, c.body(CodeOK)) }
+func (c *docCall) answered() journal.Fact {
+	b := c.body(CodeOK)
+	b.Issued = c.issued
+	return journal.NewFact(KindAnswered, b)
+}
 
 func (c *docCall) refused(err error) journal.Fact {
 	return journal.NewFact(KindRefused, c.body(Code(docError(err).Code)))

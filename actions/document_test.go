@@ -317,3 +317,26 @@ func TestAvatars(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, string(avatarPNG), avatar())
 }
+
+// What costs a stranger nothing to try is recorded at a bounded rate and counted
+// beyond it: nobody can fill the disk by it.
+func TestStrangersDoNotFillTheJournal(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	from := l.log.Head().Size
+	for range 200 {
+		_, err := l.nobody(&Login{})
+		refused(t, acl.CodeNoCredentials, nil, err)
+		_, err = l.Document(context.Background(), DocCall{Username: "admin", Token: "x", Peer: "192.0.2.1", Via: "test", Action: RefreshToken{}})
+		refused(t, acl.CodeToken, nil, err)
+		_, err = l.Document(context.Background(), DocCall{Username: "admin", Token: "x", Peer: "192.0.2.1", Via: "test", Action: &GetRootDir{}})
+		refused(t, acl.CodeToken, nil, err)
+	}
+	assert.LessOrEqual(t, l.log.Head().Size-from, uint64(unprovenBurst+1))
+	l.clock.Advance(refusedEvery)
+	require.NoError(t, l.reap(l.clock.Now()))
+	last := l.lines(l.log.Head().Size - 1)[0]
+	assert.Contains(t, last, `"document token":200`)
+	assert.Contains(t, last, `"login":200`)
+	assert.Contains(t, last, `"refreshToken":200`)
+}

@@ -1,6 +1,8 @@
 package actions
 
 import (
+	"github.com/google/uuid"
+
 	"waybill/fsview/acl"
 	"waybill/journal"
 )
@@ -67,10 +69,14 @@ func (e *Engine) operateUser(c *docCall, a *OperateUser) (DocResult, error) {
 	}
 	var out acl.UserOutcome
 	var ended endedTasks
+	jti := uuid.NewString()
 	_, err := e.decideDoc(c, func(s *State, who *acl.Subject, now float64) (facts []journal.Fact, _ DocResult, err error) {
 		ended = endedTasks{}
 		if out, err = operate(s, who, now, verifier); err != nil {
 			return nil, nil, err
+		}
+		if c.issued = ""; out.NewMark && out.Self {
+			c.issued = jti
 		}
 		if out.Revoked {
 			if facts, err = ended.ofUser(s, out.User); err != nil {
@@ -101,10 +107,15 @@ func (e *Engine) userResult(c *docCall, a *OperateUser, out acl.UserOutcome) (Do
 	if !out.Self {
 		return &PasswordSet{}, nil
 	}
-	// The asker's own tokens have just been revoked.
-	token, err := e.issue(c, out.User, func(u acl.User) bool { return u.State == 0 })
+	// The asker's own tokens have just been revoked: here is one that is good.
+	var issued int64
+	err := e.core.view(func(s *State) {
+		u, _ := s.accounts.User(out.User)
+		issued = max(s.clock(e.cfg.Now()).UnixMicro(), u.NotBefore)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &PasswordSet{Token: token}, nil
+	token, err := acl.SignToken(e.cfg.Library.TokenSecret, out.User, c.issued, issued)
+	return &PasswordSet{Token: token}, err
 }

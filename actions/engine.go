@@ -70,13 +70,13 @@ type Engine struct {
 	refused refusedTraffic
 
 	// Of the document library: passwords being hashed, logins that failed,
-	// refreshes whose failure is recorded, contents on their way in or out, and
-	// those that may have to go.
-	argon           *semaphore.Weighted
-	guard           guard
-	failedRefreshes *rate.Limiter
-	storing         contentLocks
-	sweep           sweeping
+	// refusals of strangers that are recorded, contents on their way in or out,
+	// and those that may have to go.
+	argon    *semaphore.Weighted
+	guard    guard
+	unproven *rate.Limiter
+	storing  contentLocks
+	sweep    sweeping
 
 	// life guards stopping; accepted work holds a share of busy.
 	life     sync.RWMutex
@@ -104,9 +104,9 @@ func New(cfg Config, state *State) *Engine {
 		tasks:     make(map[sessions.ID]*liveTask),
 		window:    semaphore.NewWeighted(totalWindow),
 
-		argon:           semaphore.NewWeighted(maxArgon),
-		failedRefreshes: rate.NewLimiter(rate.Every(failedRefreshEvery), failedRefreshBurst),
-		sweep:           sweeping{wake: make(chan struct{}, 1)},
+		argon:    semaphore.NewWeighted(maxArgon),
+		unproven: rate.NewLimiter(rate.Every(unprovenEvery), unprovenBurst),
+		sweep:    sweeping{wake: make(chan struct{}, 1)},
 	}
 	e.queue = newQueue(e)
 	return e

@@ -68,10 +68,10 @@ const (
 	// refreshLeeway is for how many seconds after its end a token can still be
 	// exchanged.
 	refreshLeeway = 60
-	// Failed refreshes are recorded singly up to this rate and burst, beyond only
-	// counted.
-	failedRefreshEvery = 10 * time.Second
-	failedRefreshBurst = 60
+	// Refusals that cost a stranger nothing are recorded singly up to this rate
+	// and burst, beyond only counted.
+	unprovenEvery = 10 * time.Second
+	unprovenBurst = 60
 	// maxGuarded bounds the accounts and the addresses whose failed logins are
 	// counted; addressMemory is after how long without one an address begins
 	// anew, accountMemory an account at an address.

@@ -55,6 +55,7 @@ func rebody(kind string, body []byte) (any, error) {
 			Message string          `json:"message,omitempty"`
 			User    string          `json:"user,omitempty"`
 			JTI     string          `json:"jti,omitempty"`
+			Issued  string          `json:"issued,omitempty"`
 			Retry   int64           `json:"retry_after,omitempty"`
 		}
 		return &b, json.Unmarshal(body, &b)
