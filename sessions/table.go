@@ -129,8 +129,10 @@ type Table struct {
 	downloads  map[ID]*Download
 	endedReads map[ID]*Download
 	tasks      taskIndex
-	// queue lists what has ended and is remembered, oldest first.
-	queue []remembered
+	// queue and taskQueue list what has ended and is remembered, oldest first:
+	// apart, so that tasks, of which there is one for every look at a document,
+	// do not crowd out the others.
+	queue, taskQueue []remembered
 	// scratch is reused by Apply.
 	scratch Stored
 }
@@ -152,13 +154,8 @@ func (t *Table) Advance(at time.Time) {
 	for len(t.tasks.due) > 0 && !t.openTask(t.tasks.due[0].id) {
 		t.tasks.due = t.tasks.due[1:]
 	}
-	for len(t.queue) > 0 {
-		if at.Sub(t.queue[0].at) < Remember && len(t.queue) <= MaxRemembered {
-			return
-		}
-		t.recall(t.queue[0].id)
-		t.queue = t.queue[1:]
-	}
+	t.queue = t.forget(t.queue, at)
+	t.taskQueue = t.forget(t.taskQueue, at)
 }
 
 // Apply folds one fact into the table. The kinds it does not know, and facts
@@ -322,7 +319,7 @@ func (t *Table) end(u *Upload, s State, at time.Time) {
 	u.Last, u.LastCRC = nil, 0
 	delete(t.uploads, u.ID)
 	t.ended[u.ID] = u
-	t.remember(u.ID, at)
+	t.remember(u.ID, u.Task != nil, at)
 }
 
 func (t *Table) taken(id ID) bool {

@@ -237,7 +237,7 @@ func (t *Table) endDownload(e *journal.Entry, id ID, s State) error {
 	t.tasks.closed(id, d.Owner, d.Task, false, d.Content)
 	t.tasks.liveReads--
 	t.endedReads[id] = d
-	t.remember(id, e.At)
+	t.remember(id, true, e.At)
 	return nil
 }
 
@@ -255,7 +255,22 @@ type remembered struct {
 	at time.Time
 }
 
-func (t *Table) remember(id ID, at time.Time) { t.queue = append(t.queue, remembered{id, at}) }
+func (t *Table) remember(id ID, task bool, at time.Time) {
+	if task {
+		t.taskQueue = append(t.taskQueue, remembered{id, at})
+	} else {
+		t.queue = append(t.queue, remembered{id, at})
+	}
+}
+
+// forget forgets what is old, or too much, and returns what is left.
+func (t *Table) forget(queue []remembered, at time.Time) []remembered {
+	for len(queue) > 0 && (at.Sub(queue[0].at) >= Remember || len(queue) > MaxRemembered) {
+		t.recall(queue[0].id)
+		queue = queue[1:]
+	}
+	return queue
+}
 
 // recall forgets a remembered session.
 func (t *Table) recall(id ID) {
