@@ -1,12 +1,14 @@
 package actions
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -135,6 +137,30 @@ func TestRecoverAgainstPurge(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A task that is cancelled just when its content comes into the store has not
+// failed, and leaves nothing.
+func TestPurgeWhileAContentIsStored(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	var log bytes.Buffer
+	l.Engine.cfg.Logger = zerolog.New(&log)
+	made := l.create("doc")
+	var purged error
+	var once sync.Once
+	l.seams.set(func(op string, do func() error) error {
+		if op == "target.rename" {
+			once.Do(func() { purged = l.op("doc", "permanently_delete") })
+		}
+		return do()
+	})
+	_, err := l.upload(made, []byte("content"))
+	refused(t, acl.CodeTaskGone, nil, err)
+	require.NoError(t, purged)
+	l.settled()
+	assert.Empty(t, l.stored())
+	assert.Empty(t, log.String(), "nobody has to do anything about it")
 }
 
 // A write that runs while its document is deleted publishes or does not; it

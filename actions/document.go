@@ -198,7 +198,9 @@ func (e *Engine) decideDoc(c *docCall, r rule) (DocResult, error) {
 		// What the caller sent does not fit the journal: then it does not happen,
 		// and the record has only its digest.
 		c.params = summaryOf(c.params)
-		refusal = fmt.Errorf("%w: %w", acl.CodeArguments, err)
+		if refusal == nil {
+			refusal = fmt.Errorf("%w: %w", acl.CodeArguments, err)
+		}
 		err = e.core.decide(c.origin(), func(*State) ([]journal.Fact, error) {
 			return []journal.Fact{c.refused(refusal)}, nil
 		})

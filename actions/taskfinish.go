@@ -56,6 +56,12 @@ func (t *liveTask) sealLocked(from origin, want string) error {
 	if err != nil {
 		return err
 	}
+	// Nobody begins a transfer while the lock is not held.
+	t.placing = true
+	defer func() {
+		t.placing = false
+		t.cond.Broadcast()
+	}()
 	if want != "" && digest != want {
 		if err := t.cutLocked(from, 0); err != nil {
 			return err
@@ -116,6 +122,11 @@ func (t *liveTask) completeLocked(from origin) (*Published, error) {
 	t.mu.Unlock()
 	err := t.engine.keepContent(t.id, digest)
 	t.mu.Lock()
+	if t.ended && !errors.Is(err, ErrFailed) {
+		// Cancelled meanwhile, and its bytes taken away from under it. If they came
+		// into the store all the same, whoever cancelled it has them looked at.
+		return nil, acl.CodeTaskGone
+	}
 	if errors.Is(err, fsview.ErrNotFound) {
 		t.engine.cfg.Logger.Error().Stringer("session", t.id).Str("sha256", digest).
 			Msg("a verified content is neither staged nor stored; its task is rejected")

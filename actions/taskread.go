@@ -75,6 +75,9 @@ func (r *TaskReader) SHA256() string { return r.live.content.SHA256 }
 // Done is closed when somebody else ends the transfer.
 func (r *TaskReader) Done() <-chan struct{} { return r.done }
 
+// Err is why somebody else has ended the transfer, nil if nobody has.
+func (r *TaskReader) Err() error { return refusalOf(r.state()) }
+
 func (r *TaskReader) stopLocked(why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

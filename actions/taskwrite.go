@@ -115,7 +115,7 @@ func (t *Task) lockIdle() (*liveTask, error) {
 }
 
 // cutLocked discards the bytes from size on, first in the journal, and makes the
-// staged file end there.
+// staged file end there. It lets go of mu; the caller has set placing.
 func (t *liveTask) cutLocked(from origin, size int64) error {
 	if size < t.durable {
 		err := t.decideLocked(from, func(s *State) ([]journal.Fact, error) {
@@ -134,9 +134,24 @@ func (t *liveTask) cutLocked(from origin, size int64) error {
 	if err := t.openLocked(); err != nil {
 		return err
 	}
-	have, err := t.file.Size()
-	if err == nil && have != size {
-		err = t.file.Truncate(size)
+	file := t.file
+	have, err := file.Size()
+	if err != nil || have == size {
+		return err
+	}
+	if err := file.Truncate(size); err != nil {
+		return err
+	}
+	// Synced here, because the content may be complete without a further byte: it
+	// must not come to stand in its place with a tail that nobody counts.
+	t.mu.Unlock()
+	err = file.Sync()
+	t.mu.Lock()
+	if t.ended {
+		return acl.CodeTaskGone
+	}
+	if err != nil {
+		t.closeFileLocked() // it is spent
 	}
 	return err
 }
@@ -187,6 +202,13 @@ func (w *TaskWriter) Err() error {
 	w.live.mu.Lock()
 	defer w.live.mu.Unlock()
 	return refusalOf(w.stateLocked())
+}
+
+// At is where the bytes end that were taken in.
+func (w *TaskWriter) At() int64 {
+	w.live.mu.Lock()
+	defer w.live.mu.Unlock()
+	return w.live.at
 }
 
 // Write takes bytes in. They are durable once they are more than 8 MiB behind,
