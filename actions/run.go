@@ -177,7 +177,11 @@ func (e *Engine) redo(ctx context.Context) error {
 		}
 	}
 	e.startClocks()
-	e.cfg.Logger.Info().Int("uploads", len(ups)).Int("downloads", len(downs)).Msg("sessions recovered")
+	var live struct{ uploads, downloads, tasks int }
+	if err := e.core.view(func(s *State) { live.uploads, live.downloads, live.tasks = s.sessions.Live() }); err != nil {
+		return err
+	}
+	e.cfg.Logger.Info().Int("uploads", live.uploads).Int("downloads", live.downloads).Int("tasks", live.tasks).Msg("sessions recovered")
 	return nil
 }
 

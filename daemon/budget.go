@@ -22,8 +22,21 @@ type budget struct {
 	mu      sync.Mutex
 	used    int64
 	proven  int64 // the part of used that proven readers hold
-	holders map[*conn]holding
+	holders map[holder]holding
 	waiting [2][]*claim // newcomers, proven readers
+}
+
+// holder is a connection that may hold bytes of a budget.
+type holder interface {
+	// proven tells whether the peer has shown that it reads.
+	proven() bool
+	// stuckFor reports whether something is queued and the peer took no byte
+	// for d.
+	stuckFor(d time.Duration) bool
+	// lost is closed when nothing more can be written.
+	lost() <-chan struct{}
+	// shutSlow closes a peer that does not keep up.
+	shutSlow(reason string)
 }
 
 type holding struct {
@@ -33,17 +46,17 @@ type holding struct {
 
 // claim waits for n bytes; granted is closed when it has them.
 type claim struct {
-	c       *conn
+	c       holder
 	n       int64
 	granted chan struct{}
 }
 
 func newBudget(total, newcomers int64) *budget {
-	return &budget{total: total, newcomers: newcomers, holders: make(map[*conn]holding)}
+	return &budget{total: total, newcomers: newcomers, holders: make(map[holder]holding)}
 }
 
 // try takes n bytes for c if they are there at once.
-func (b *budget) try(c *conn, n int64) bool {
+func (b *budget) try(c holder, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.used+n > b.total {
@@ -55,7 +68,7 @@ func (b *budget) try(c *conn, n int64) bool {
 
 // take waits for n bytes for c. It returns false, holding nothing, if c has
 // gone meanwhile.
-func (b *budget) take(c *conn, n int64) bool {
+func (b *budget) take(c holder, n int64) bool {
 	who := 0
 	if c.proven() {
 		who = 1
@@ -72,7 +85,7 @@ func (b *budget) take(c *conn, n int64) bool {
 	select {
 	case <-cl.granted:
 		return true
-	case <-c.gone:
+	case <-c.lost():
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +111,7 @@ func (b *budget) fits(n int64, who int) bool {
 	return b.used+n <= b.newcomers || b.used == 0
 }
 
-func (b *budget) grant(c *conn, n int64, who int) {
+func (b *budget) grant(c holder, n int64, who int) {
 	h := b.holders[c]
 	if h.bytes == 0 {
 		h.proven = who == 1
@@ -107,7 +120,7 @@ func (b *budget) grant(c *conn, n int64, who int) {
 }
 
 // change adds n, which may be negative, to what c holds.
-func (b *budget) change(c *conn, h holding, n int64) {
+func (b *budget) change(c holder, h holding, n int64) {
 	h.bytes += n
 	b.used += n
 	if h.proven {
@@ -120,11 +133,11 @@ func (b *budget) change(c *conn, h holding, n int64) {
 	}
 }
 
-func (b *budget) give(c *conn, n int64) { b.change(c, b.holders[c], -n) }
+func (b *budget) give(c holder, n int64) { b.change(c, b.holders[c], -n) }
 
 // adjust replaces a guess by what it came to, which may exceed the budget: the
 // bytes are there already.
-func (b *budget) adjust(c *conn, guess, actual int64) {
+func (b *budget) adjust(c holder, guess, actual int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.give(c, guess-actual)
@@ -132,7 +145,7 @@ func (b *budget) adjust(c *conn, guess, actual int64) {
 }
 
 // release gives n bytes back.
-func (b *budget) release(c *conn, n int64) { b.adjust(c, n, 0) }
+func (b *budget) release(c holder, n int64) { b.adjust(c, n, 0) }
 
 // serve grants what fits, in order of arrival, proven readers first.
 func (b *budget) serve() {
@@ -148,15 +161,15 @@ func (b *budget) serve() {
 
 // stalled returns the connections that hold bytes others wait for though
 // their peer took none for so long.
-func (b *budget) stalled(d time.Duration) []*conn {
-	var list []*conn
+func (b *budget) stalled(d time.Duration) []holder {
+	var list []holder
 	b.mu.Lock()
 	if len(b.waiting[0])+len(b.waiting[1]) > 0 {
 		list = slices.Collect(maps.Keys(b.holders))
 	}
 	b.mu.Unlock()
 	// Not while the lock is held: connections give bytes back under their own.
-	return slices.DeleteFunc(list, func(c *conn) bool { return !c.stuckFor(d) })
+	return slices.DeleteFunc(list, func(c holder) bool { return !c.stuckFor(d) })
 }
 
 // held is the number of bytes in use.

@@ -81,7 +81,7 @@ func TestBudget(t *testing.T) {
 		assert.True(t, b.take(a, 100))
 		assert.Empty(t, b.stalled(-time.Hour))
 		waits := ask(b, newcomer(), 1)
-		assert.Equal(t, []*conn{a}, b.stalled(-time.Hour))
+		assert.Equal(t, []holder{a}, b.stalled(-time.Hour))
 		assert.Empty(t, b.stalled(time.Hour))
 		b.release(a, 100)
 		within(t, waits, "not granted")

@@ -6,6 +6,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"waybill/actions"
+	"waybill/daemon/docwire"
 )
 
 // Config is what a daemon is run with. Its zero value serves with the
@@ -31,11 +32,56 @@ type Config struct {
 	// SplitListing puts directories into a list of their own in the answer of
 	// get_directory_info.
 	SplitListing bool
+	// CFMSListen is the address of the legacy encrypted listener of the document
+	// library, FTPListen that of its FTPS; "" for none (CFMS.md §1).
+	CFMSListen, FTPListen string
+	// CFMSKeyExchange is how clients of the legacy listener get their session
+	// key: "rsa" (default) or "x25519".
+	CFMSKeyExchange string
+	// CFMSMaxConns is how many connections of the legacy listener there may be,
+	// default 256.
+	CFMSMaxConns int
+	// CFMSTimes are how long its clients may take.
+	CFMSTimes LegacyTimes
+	// TimestampWindow is by how much X-Ca-Timestamp may be off, default 300 s;
+	// negative: it is not looked at.
+	TimestampWindow time.Duration
+	// ShowNoAccess lists what the asker may not read.
+	ShowNoAccess bool
+	// AdminPassword, if not "", is set for the library's admin at start.
+	AdminPassword string
+	// SampleData puts something to look at into an empty library.
+	SampleData bool
+	// RotateTokenSecret makes a new secret for the library's tokens: none that
+	// was issued before is good any more.
+	RotateTokenSecret bool
+	// PurgeEvery is the period of the recycle bin's purge, default 10 min;
+	// negative: never.
+	PurgeEvery time.Duration
+	// ShutdownGrace is how long transfers of tasks may go on after a request to
+	// stop, default 3 s.
+	ShutdownGrace time.Duration
+	// FTPCert and FTPKey are PEM files; "" for a certificate made at first start.
+	FTPCert, FTPKey string
+	// FTPPassiveHost is the IPv4 address told to clients for data connections, ""
+	// for the one they came to; FTPPassivePorts is the range of ports, zeros for
+	// any.
+	FTPPassiveHost  string
+	FTPPassivePorts [2]int
+	// FTPTimes are how long clients of FTPS may take.
+	FTPTimes FTPTimes
+	// TaskStall ends a transfer of a task on which not one byte moved for so long,
+	// default 60 s.
+	TaskStall time.Duration
 	// Logger gets the daemon's log; the zero value writes nothing.
 	Logger zerolog.Logger
 	// Ready, if not nil, is called once when the daemon serves, with the
 	// address it listens on.
 	Ready func(addr string)
+
+	// Listening, if not nil, is called before Ready for each further listener,
+	// "cfms" or "ftp", with its address.
+	Listening func(what, addr string)
 
 	// MinFree is how many bytes must be free at start, default 64 MiB.
 	MinFree int64
@@ -60,6 +106,31 @@ type Config struct {
 	// fsview, for tests; nil in production.
 	JournalFault func(op string, do func() error) error
 	FileFault    func(op, name string, do func() error) error
+
+	// serving, if not nil, is called before Ready with what serves, now stands in
+	// for time.Now in the engine; both for tests.
+	serving func(*server)
+	now     func() time.Time
+}
+
+// LegacyTimes are how long clients of the legacy listener may take (CFMS.md
+// §1.2). The zero value is what stands there.
+type LegacyTimes struct {
+	// Greeting is for each of the steps in clear, Key for the key exchange: a
+	// client may be asking its user. Login is for a first request whose token is
+	// good.
+	Greeting, Key, Login time.Duration
+	// LongSilence ends a message of which something is sure to be missing,
+	// ShortSilence any other. After the latter a bad message is answered.
+	LongSilence, ShortSilence time.Duration
+}
+
+// FTPTimes are how long clients of FTPS may take (CFMS.md §1.4). The zero value
+// is what stands there.
+type FTPTimes struct {
+	// Refuse is how long a refused login takes. Idle is how long there may be no
+	// command, Connect how long a data connection is waited for.
+	Refuse, Idle, Connect time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -77,6 +148,20 @@ func (c Config) withDefaults() Config {
 	set(&c.LoginWithin, 30*time.Second)
 	set(&c.CloseWithin, 2*time.Second)
 	set(&c.StopWithin, 10*time.Second)
+	set(&c.CFMSKeyExchange, "rsa")
+	set(&c.CFMSMaxConns, 256)
+	set(&c.CFMSTimes.Greeting, docwire.GreetingWithin)
+	set(&c.CFMSTimes.Key, docwire.KeyWithin)
+	set(&c.CFMSTimes.Login, 10*time.Minute)
+	set(&c.CFMSTimes.LongSilence, docwire.LongSilence)
+	set(&c.CFMSTimes.ShortSilence, docwire.ShortSilence)
+	set(&c.FTPTimes.Refuse, 3*time.Second)
+	set(&c.FTPTimes.Idle, 120*time.Second)
+	set(&c.FTPTimes.Connect, 30*time.Second)
+	set(&c.TaskStall, 60*time.Second)
+	set(&c.TimestampWindow, 300*time.Second)
+	set(&c.PurgeEvery, 10*time.Minute)
+	set(&c.ShutdownGrace, 3*time.Second)
 	switch {
 	case c.Reserve == 0:
 		c.Reserve = -1 // fsview's word for its default

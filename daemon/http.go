@@ -35,11 +35,20 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions {
 		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		if strings.HasPrefix(r.URL.Path, taskPath) {
+			allowTasks(h)
+		}
 		h.Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, taskPath) {
+		s.task(w, r)
+		return
+	}
 	switch r.URL.Path {
+	case "/cfms/v1":
+		only(w, r, s.upgradeDoc, http.MethodGet)
 	case "/info":
 		only(w, r, s.info, http.MethodGet, http.MethodHead)
 	case "/subtoken":
@@ -114,7 +123,7 @@ func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	stranger := token == ""
-	if !s.reserve(stranger) {
+	if !s.reserve(&s.panels, stranger) {
 		s.engine.CountRefused("busy", ip)
 		w.Header().Set("Retry-After", "5")
 		text(w, http.StatusServiceUnavailable, "too many connections that are not logged in")
@@ -130,7 +139,7 @@ func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil { // it has answered
 		if stranger {
-			s.acquainted()
+			s.acquainted(&s.panels)
 		}
 		return
 	}
@@ -141,7 +150,7 @@ func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
 	} else {
 		ws.SetReadLimit(s.cfg.MaxMessage)
 	}
-	s.start(c)
+	s.start(c, &s.panels)
 }
 
 // bearer is the token of the Authorization header, "" if there is none.

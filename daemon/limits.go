@@ -12,6 +12,49 @@ const (
 	// maxWrongTokens closes a connection that tried that many.
 	maxWrongTokens = 3
 
+	// maxDocWaiting is how many requests of one connection of the document library
+	// wait for their turn, maxDocHeld how many bytes of them: then reading stops.
+	maxDocWaiting = 64
+	maxDocHeld    = 4 << 20
+	// maxDocReplies closes such a connection that has more queued. Replies of any
+	// size are made one at a time and do not count.
+	maxDocReplies = 4 << 20
+
+	// maxLegacyStrangers bounds the unauthenticated connections of the legacy
+	// listener, maxLegacyEach those of one address.
+	maxLegacyStrangers = 64
+	maxLegacyEach      = 16
+	// maxBadMessages closes a connection of the legacy listener at that many
+	// messages that cannot be read.
+	maxBadMessages = 10
+	// legacyRead is how much of such a connection is read at a time.
+	legacyRead = 16 << 10
+	// legacyKeepAlive is the period of TCP keep-alives: there is no idle limit.
+	legacyKeepAlive = 30 * time.Second
+	// firstSentPause and mostSentPause are between two looks at whether the
+	// kernel has sent what such a connection wrote.
+	firstSentPause = 100 * time.Microsecond
+	mostSentPause  = 10 * time.Millisecond
+	// acceptPause is how long a listener waits after it could not accept.
+	acceptPause = 100 * time.Millisecond
+
+	// maxFTP bounds the control connections of FTPS, maxFTPTries the logins that one
+	// may try. A command fits into maxFTPLine, which is below what the library
+	// takes.
+	maxFTP      = 256
+	maxFTPTries = 3
+	maxFTPLine  = 2 << 10
+	// ftpLinger is how long a client whose kernel has all of a file may keep its
+	// data connection before it counts as having it; ftpLingerStep is how often
+	// that is looked at.
+	ftpLinger     = time.Second
+	ftpLingerStep = 20 * time.Millisecond
+
+	// maxTaskTransfers bounds the transfers of tasks over HTTP, taskBuffer is what
+	// each copies at a time.
+	maxTaskTransfers = 512
+	taskBuffer       = 64 << 10
+
 	// bigMessage is what a message may hold before it needs one of bigSlots.
 	bigMessage = 1<<20 + messageSlack
 	bigSlots   = 4

@@ -55,7 +55,7 @@ func (c *conn) login(t *ticket, req *panelwire.Request) {
 		c.known = true
 		c.loginBy.Store(0)
 		c.ws.SetReadLimit(c.s.cfg.MaxMessage)
-		c.s.acquainted()
+		c.s.acquainted(&c.s.panels)
 	}
 	c.s.metrics.action("login", actions.CodeOK, 0)
 	c.answer(t, c.s.ok(t, actions.Empty{}))

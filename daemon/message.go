@@ -119,12 +119,3 @@ func (c *conn) hold(had, n int64) bool {
 	c.s.inbound.Add(more)
 	return true
 }
-
-// pause and resume say whose silence it is: the peer's, or ours.
-func (c *conn) pause() { c.reading.Store(false) }
-
-func (c *conn) resume() {
-	if !c.reading.Swap(true) {
-		c.peer.touch()
-	}
-}

@@ -26,6 +26,7 @@ type metrics struct {
 	commitRecords prometheus.Histogram
 	commitBytes   prometheus.Counter
 	slowClosed    prometheus.Counter
+	undecryptable prometheus.Counter
 	pending       prometheus.Gauge
 }
 
@@ -56,12 +57,14 @@ func newMetrics() *metrics {
 		}),
 		commitBytes: counter("commit_bytes_total", "Bytes of records committed."),
 		slowClosed:  counter("slow_consumers_closed_total", "Connections closed because the peer did not keep up."),
+		undecryptable: counter("undecryptable_messages_total",
+			"Messages of the legacy listener that could not be decrypted."),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "waybill_pending_requests", Help: "Requests without an answer yet, on all connections.",
 		}),
 	}
 	m.registry.MustRegister(m.actions, m.actionSeconds, m.bytesIn, m.bytesOut, m.messageBytes, m.replyBytes,
-		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.pending,
+		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
@@ -90,13 +93,27 @@ func (m *metrics) observer() actions.Observer {
 	}
 }
 
+// gauge adds one that is read when it is asked for.
+func (m *metrics) gauge(name, help string, labels prometheus.Labels, read func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "waybill_" + name, Help: help, ConstLabels: labels,
+	}, read))
+}
+
+// documents adds the gauges of one kind of connections of the document library.
+func (m *metrics) documents(transport string, counts func() tally) {
+	const name, help = "document_connections", "Connections of the document library."
+	labels := func(state string) prometheus.Labels {
+		return prometheus.Labels{"transport": transport, "state": state}
+	}
+	m.gauge(name, help, labels("authenticated"), func() float64 { return counts().known() })
+	m.gauge(name, help, labels("unauthenticated"), func() float64 { return float64(counts().strangers) })
+}
+
 // watch adds the gauges that are read when they are asked for.
 func (m *metrics) watch(s *server) {
-	gauge := func(name, help string, labels prometheus.Labels, read func() float64) {
-		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "waybill_" + name, Help: help, ConstLabels: labels,
-		}, read))
-	}
+	gauge := m.gauge
+	m.documents("websocket", func() tally { return s.counts(&s.documents) })
 	const live, conns = "Transfer sessions that have not ended.", "WebSocket connections."
 	gauge("live_sessions", live, prometheus.Labels{"kind": "upload"}, func() float64 {
 		return float64(s.engine.Stats().LiveUploads)
@@ -114,12 +131,10 @@ func (m *metrics) watch(s *server) {
 		return float64(s.engine.Journal().DiskBytes())
 	})
 	gauge("connections", conns, prometheus.Labels{"state": "authenticated"}, func() float64 {
-		all, strangers := s.counts()
-		return float64(max(0, all-strangers)) // strangers are counted from before their upgrade
+		return s.counts(&s.panels).known()
 	})
 	gauge("connections", conns, prometheus.Labels{"state": "unauthenticated"}, func() float64 {
-		_, strangers := s.counts()
-		return float64(strangers)
+		return float64(s.counts(&s.panels).strangers)
 	})
 	gauge("inbound_bytes", "Memory of messages being read or worked on.", nil, func() float64 {
 		return float64(s.inbound.Load())

@@ -47,6 +47,21 @@ func limitUnsent(c *net.TCPConn) {
 	})
 }
 
+// unsent is how many bytes the kernel has taken and not sent yet, because the
+// peer or the network takes no more.
+func (p *peer) unsent() (n int, err error) {
+	tcp, ok := p.Conn.(*net.TCPConn)
+	if !ok {
+		return 0, nil
+	}
+	rc, err := tcp.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	cerr := rc.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD) })
+	return n, errors.Join(cerr, err)
+}
+
 // peer is a TCP connection that knows when it last moved a byte, and on which
 // a write fails after stall without progress rather than after a time in all:
 // a slow reader is no dead one.

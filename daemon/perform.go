@@ -22,7 +22,7 @@ func (c *conn) perform(t *ticket) (r reply, ok bool) {
 	if err != nil {
 		if _, told := errors.AsType[*actions.Error](err); !told {
 			if t.paid {
-				t.pool.release(c, t.cost)
+				t.pool.release(&c.socket, t.cost)
 			}
 			return reply{}, false
 		}
@@ -31,7 +31,7 @@ func (c *conn) perform(t *ticket) (r reply, ok bool) {
 	r.big = t.cost > 0
 	if t.paid {
 		r.pool, r.cost = t.pool, int64(cap(r.text))
-		t.pool.adjust(c, t.cost, r.cost)
+		t.pool.adjust(&c.socket, t.cost, r.cost)
 	}
 	return r, true
 }
@@ -76,10 +76,10 @@ func (c *conn) afford(t *ticket) bool {
 	case nil:
 		return true
 	case c.s.contents:
-		t.paid = t.pool.try(c, t.cost)
+		t.paid = t.pool.try(&c.socket, t.cost)
 		return true
 	}
-	t.paid = t.pool.take(c, t.cost)
+	t.paid = t.pool.take(&c.socket, t.cost)
 	return t.paid
 }
 
@@ -145,7 +145,7 @@ func (s *server) fill(room int, render func(dst []byte) []byte) []byte {
 }
 
 // release frees what a reply holds.
-func (s *server) release(c *conn, r reply) {
+func (s *server) release(c *socket, r reply) {
 	if r.cost > 0 {
 		r.pool.release(c, r.cost)
 	}

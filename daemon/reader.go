@@ -56,15 +56,6 @@ func (c *conn) await() {
 	c.resume()
 }
 
-// mute keeps the writer from writing behind a close frame.
-func (c *conn) mute() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.quitLocked()
-	c.dropQueueLocked()
-	c.muted = true
-}
-
 // oversized records a message that was too long to be read: it was a request,
 // and every request leaves a record.
 func (c *conn) oversized() {

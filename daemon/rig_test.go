@@ -33,11 +33,14 @@ const patience = 20 * time.Second
 
 // rig is a daemon under test: real journal, real files, real sockets.
 type rig struct {
-	t     testing.TB
-	cfg   Config
-	addr  string
-	token string
-	stop  func() error
+	t    testing.TB
+	cfg  Config
+	addr string
+	// listening has the addresses of the other listeners: "cfms", "ftp".
+	listening map[string]string
+	token     string
+	// stop stops the daemon; wait waits until it has ended of itself.
+	stop, wait func() error
 }
 
 // start runs a daemon until the test ends. Then it must stop cleanly, its
@@ -61,11 +64,12 @@ func restart(t testing.TB, cfg Config) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan string, 1)
 	cfg.Ready = func(addr string) { ready <- addr }
+	listening := make(map[string]string)
+	cfg.Listening = func(what, addr string) { listening[what] = addr } // before it is ready
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, cfg) }()
-	r := &rig{t: t, cfg: cfg}
-	r.stop = sync.OnceValue(func() error {
-		cancel()
+	r := &rig{t: t, cfg: cfg, listening: listening}
+	r.wait = sync.OnceValue(func() error {
 		select {
 		case err := <-done:
 			return err
@@ -73,6 +77,10 @@ func restart(t testing.TB, cfg Config) *rig {
 			return fmt.Errorf("the daemon does not stop:\n%s", stacks())
 		}
 	})
+	r.stop = func() error {
+		cancel()
+		return r.wait()
+	}
 	select {
 	case r.addr = <-ready:
 	case err := <-done:
@@ -314,11 +322,17 @@ func random(n int) []byte {
 // goroutine, answers no ping and reads only when told to.
 func (r *rig) raw(token string) net.Conn {
 	r.t.Helper()
+	return r.rawAt("/api/v1?token=" + token)
+}
+
+// rawAt is raw for any WebSocket of the daemon.
+func (r *rig) rawAt(path string) net.Conn {
+	r.t.Helper()
 	c, err := net.Dial("tcp", r.addr)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = c.Close() })
-	_, err = fmt.Fprintf(c, "GET /api/v1?token=%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", token)
+	_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", path)
 	require.NoError(r.t, err)
 	head := make([]byte, 0, 512)
 	for !strings.HasSuffix(string(head), "\r\n\r\n") {

@@ -103,15 +103,20 @@ func (d *daemon) live(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	library, err := d.openLibrary()
+	if err != nil {
+		return errors.Join(err, root.Close())
+	}
 	engine := actions.New(actions.Config{
 		Log: log, Root: root, Version: d.cfg.Version, Logger: d.cfg.Logger,
-		Limits: d.cfg.Limits, Observe: d.metrics.observer(),
+		Limits: d.cfg.Limits, Observe: d.metrics.observer(), Library: library,
+		Now: d.cfg.now,
 	}, state)
 	err = d.run(ctx, engine)
 	if errors.Is(err, errHung) {
-		return err // what hangs may still use the root
+		return err // what hangs may still use the files
 	}
-	return errors.Join(err, root.Close())
+	return errors.Join(err, root.Close(), library.Contents.Close())
 }
 
 // openRoot opens ROOT, unless the state has work in hand for another one: then
@@ -142,6 +147,9 @@ func (d *daemon) openRoot(state *actions.State) (*fsview.Root, error) {
 // run runs the engine, serves it while ctx lives, and stops in order: no new
 // requests, then the replies of those there are, then the engine.
 func (d *daemon) run(ctx context.Context, engine *actions.Engine) error {
+	// A request of the document library can ask for a stop as a signal does.
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ready, done := make(chan struct{}), make(chan error, 1)
@@ -158,7 +166,14 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine) error {
 	}
 
 	s := newServer(d.cfg, engine, newAuthority(d.state.mainToken, d.state.jwtKey, time.Now), d.metrics)
+	s.quit, s.state = quit, d.state
 	d.metrics.watch(s)
+	if err := s.startServices(); err != nil {
+		late := time.NewTimer(d.cfg.StopWithin)
+		defer late.Stop()
+		stop()
+		return errors.Join(err, d.ended(done, late))
+	}
 	var clocks sync.WaitGroup
 	clocks.Go(func() { s.wheel(life) })
 	clocks.Go(func() {
@@ -172,6 +187,9 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine) error {
 	d.sd.send("READY=1")
 	d.cfg.Logger.Info().Str("addr", d.addr).Str("version", d.cfg.Version).
 		Uint64("records", engine.Stats().Records).Msg("serving")
+	if d.cfg.serving != nil {
+		d.cfg.serving(s)
+	}
 	if d.cfg.Ready != nil {
 		d.cfg.Ready(d.addr)
 	}

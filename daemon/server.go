@@ -27,6 +27,7 @@ type server struct {
 	listings     *budget      // for all other large replies
 	inbound      atomic.Int64 // bytes of messages on all connections
 	failedLogins *rate.Limiter
+	transfers    atomic.Int64 // of tasks over HTTP
 
 	// life ends when the daemon stops: long answers over HTTP end with it.
 	life context.Context
@@ -37,15 +38,45 @@ type server struct {
 	hurry    context.CancelFunc
 	// work counts every goroutine of a connection.
 	work sync.WaitGroup
+	// services are the listeners beside HTTP; none is added once it serves.
+	services []service
+	// quit asks the daemon to stop, as a signal does; ftpPort is what clients
+	// are told, 0 without FTPS.
+	quit    func()
+	ftpPort int
+	state   *stateDir
 
 	// mu guards what follows.
-	mu        sync.Mutex
-	conns     map[*conn]struct{}
-	strangers int // unauthenticated connections, the ones being upgraded included
-	stopping  bool
-	empty     chan struct{} // closed when stopping and no connection is left
-	scratch   []*conn       // owned by the wheel
+	mu    sync.Mutex
+	conns map[client]struct{}
+	// panels and documents count the connections of the two kinds.
+	panels, documents tally
+	stopping          bool
+	empty             chan struct{} // closed when stopping and no connection is left
+	scratch           []client      // owned by the wheel
 }
+
+// client is a WebSocket connection of either kind.
+type client interface {
+	// read is the connection's own goroutine.
+	read()
+	// tick looks after it, now and then, and never blocks.
+	tick(at int64)
+	// stop accepts no further requests, and closes after the replies of those
+	// that were; kill ends it at once, without a word.
+	stop()
+	kill()
+}
+
+// tally is how many connections of a kind there are.
+type tally struct {
+	all       int
+	strangers int // unauthenticated ones, those being upgraded included
+}
+
+// known is how many are authenticated. Strangers are counted from before their
+// upgrade.
+func (t tally) known() float64 { return float64(max(0, t.all-t.strangers)) }
 
 func newServer(cfg Config, engine *actions.Engine, tokens *authority, m *metrics) *server {
 	s := &server{
@@ -54,7 +85,7 @@ func newServer(cfg Config, engine *actions.Engine, tokens *authority, m *metrics
 		contents:     newBudget(contentBudget, contentBudget),
 		listings:     newBudget(listingBudget, newcomerShare),
 		failedLogins: rate.NewLimiter(rate.Every(failedLoginEvery), failedLoginBurst),
-		conns:        make(map[*conn]struct{}),
+		conns:        make(map[client]struct{}),
 		empty:        make(chan struct{}),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -64,30 +95,32 @@ func newServer(cfg Config, engine *actions.Engine, tokens *authority, m *metrics
 
 func (s *server) unixMS() int64 { return time.Now().UnixMilli() }
 
-// reserve makes room for one more connection; a stranger may find none.
-func (s *server) reserve(stranger bool) bool {
+// reserve makes room for one more connection of a kind; a stranger may find
+// none.
+func (s *server) reserve(of *tally, stranger bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping || stranger && s.strangers >= maxStrangers {
+	if s.stopping || stranger && of.strangers >= maxStrangers {
 		return false
 	}
 	if stranger {
-		s.strangers++
+		of.strangers++
 	}
 	return true
 }
 
 // acquainted notes that a stranger has logged in, or never came about.
-func (s *server) acquainted() {
+func (s *server) acquainted(of *tally) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.strangers--
+	of.strangers--
 }
 
 // start lets a connection run.
-func (s *server) start(c *conn) {
+func (s *server) start(c client, of *tally) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
+	of.all++
 	stopping := s.stopping
 	s.work.Add(1)
 	s.mu.Unlock()
@@ -98,12 +131,13 @@ func (s *server) start(c *conn) {
 }
 
 // forget is the end of a connection's time here.
-func (s *server) forget(c *conn) {
+func (s *server) forget(c client, of *tally, stranger bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if !c.known {
-		s.strangers--
+	of.all--
+	if stranger {
+		of.strangers--
 	}
 	if s.stopping && len(s.conns) == 0 {
 		s.closeEmptyLocked()
@@ -119,7 +153,7 @@ func (s *server) closeEmptyLocked() {
 }
 
 // all returns the connections there are, in a slice that is reused.
-func (s *server) all() []*conn {
+func (s *server) all() []client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.scratch)
@@ -130,11 +164,11 @@ func (s *server) all() []*conn {
 	return s.scratch
 }
 
-// counts returns the number of connections, and how many are strangers.
-func (s *server) counts() (all, strangers int) {
+// counts returns the number of connections of a kind.
+func (s *server) counts(of *tally) tally {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.conns), s.strangers
+	return *of
 }
 
 // stop closes every connection once its requests are answered, at the latest
@@ -142,12 +176,15 @@ func (s *server) counts() (all, strangers int) {
 // shortly after ctx has ended.
 func (s *server) stop(ctx context.Context) {
 	s.end()
+	var others sync.WaitGroup
+	others.Go(func() { s.stopServices(ctx) })
+	defer others.Wait()
 	s.mu.Lock()
 	s.stopping = true
 	if len(s.conns) == 0 {
 		s.closeEmptyLocked()
 	}
-	conns := make([]*conn, 0, len(s.conns))
+	conns := make([]client, 0, len(s.conns))
 	for c := range s.conns {
 		conns = append(conns, c)
 	}
@@ -190,9 +227,12 @@ func (s *server) idle() <-chan struct{} {
 func (s *server) abort() {
 	s.end()
 	s.hurry()
+	var others sync.WaitGroup
+	others.Go(s.abortServices)
+	defer others.Wait()
 	s.mu.Lock()
 	s.stopping = true
-	conns := make([]*conn, 0, len(s.conns))
+	conns := make([]client, 0, len(s.conns))
 	for c := range s.conns {
 		conns = append(conns, c)
 	}

@@ -326,7 +326,10 @@ func TestBigMessagesTakeTurns(t *testing.T) {
 // not blamed for its silence.
 func TestReadingPauses(t *testing.T) {
 	b := runBlocked(t, func(c *Config) { c.SilentAfter, c.PingEvery = time.Second, 100*time.Millisecond })
-	const piece, pieces = 1 << 20, 60
+	// More than all on the way can hold: the kernel's receive buffer, which grows
+	// to 32 MiB here, its send buffer, what a connection may have in hand, and a
+	// window of bytes that are not synced.
+	const piece, pieces = 1 << 20, 112
 	c := b.raw(b.token)
 	p := b.panel(b.token)
 	id := p.upload("f", piece*pieces)

@@ -117,7 +117,7 @@ func (s *stateDir) initialise(records uint64) (err error) {
 		return err
 	}
 	if s.mainToken == "" {
-		s.mainToken = newMainToken()
+		s.mainToken = randomText(mainTokenLen)
 		if err := s.write("main-token", []byte(s.mainToken)); err != nil {
 			return err
 		}
@@ -194,20 +194,21 @@ func validMainToken(t string) bool {
 	return len(t) == mainTokenLen
 }
 
-// newMainToken draws evenly: bytes beyond the largest multiple are thrown away.
-func newMainToken() string {
+// randomText draws n letters and digits evenly: bytes beyond the largest
+// multiple are thrown away.
+func randomText(n int) string {
 	const fair = 256 / len(alphabet) * len(alphabet)
-	token := make([]byte, 0, mainTokenLen)
-	for len(token) < mainTokenLen {
+	text := make([]byte, 0, n)
+	for len(text) < n {
 		var b [2 * mainTokenLen]byte
 		_, _ = rand.Read(b[:]) // never fails, says crypto/rand
 		for _, x := range b {
-			if int(x) < fair && len(token) < mainTokenLen {
-				token = append(token, alphabet[int(x)%len(alphabet)])
+			if int(x) < fair && len(text) < n {
+				text = append(text, alphabet[int(x)%len(alphabet)])
 			}
 		}
 	}
-	return string(token)
+	return string(text)
 }
 
 // checkFree refuses to start on a disk that is about to be full.

@@ -155,20 +155,9 @@ func (c *conn) deliverLocked(t *ticket) {
 
 // sendLocked queues a reply for the writer.
 func (c *conn) sendLocked(r reply) {
-	if c.queued == 0 {
-		c.peer.due()
+	if c.queueLocked(r) {
+		c.boundLocked()
 	}
-	c.queued += r.len()
-	if !r.big {
-		c.small += r.len()
-	}
-	if c.dead || c.muted || c.closing != nil && c.closing.drop {
-		c.dropLocked(r)
-		return
-	}
-	c.queue = append(c.queue, r)
-	c.wakeWriterLocked()
-	c.boundLocked()
 }
 
 func (c *conn) boundLocked() {

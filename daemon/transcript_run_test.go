@@ -155,7 +155,7 @@ func TestTranscripts(t *testing.T) {
 	files, ran := transcriptFiles(t), 0
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
-			play(t, readTranscript(t, file), all)
+			play(t, readTranscript(t, transcripts, file), all)
 			ran++
 		})
 	}

@@ -41,9 +41,9 @@ func (s step) String() string { return fmt.Sprintf("%s:%d", s.file, s.line) }
 
 var stepForm = regexp.MustCompile(`^(>[xbh]?|<[~h]?|!|=)(?: (.*))?$`)
 
-func readTranscript(t testing.TB, file string) (steps []step) {
+func readTranscript(t testing.TB, dir, file string) (steps []step) {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(transcripts, file))
+	raw, err := os.ReadFile(filepath.Join(dir, file))
 	require.NoError(t, err)
 	for i, line := range strings.Split(string(raw), "\n") {
 		if line == "" || line[0] == '#' {
@@ -74,7 +74,8 @@ func transcriptFiles(t testing.TB) (files []string) {
 type variables map[string]string
 
 var (
-	variable = regexp.MustCompile(`\$(main|outside|root|tok_\w+|file\d*|job\d*|jwt\d*)\b|%(ms|sec|left|n|num|str)\b`)
+	variable = regexp.MustCompile(`\$(main|outside|root|tok_\w+|as_\w+|now|file\d*|job\d*|jwt\d*|(?:task|key|fake|rev|dir|id)\d+)\b|` +
+		`%(ms|sec|left|n|num|str|time|hour|bin|wait)\b`)
 	repeated = regexp.MustCompile(`@(.+?)\*(\d+)@`)
 
 	// binds are the forms of what a variable may be bound to at first sight,
@@ -84,9 +85,18 @@ var (
 		"file": `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`,
 		"job":  `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`,
 		"jwt":  `eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`,
+		// Of the document library: a task, its token and its fake file name, a
+		// revision, and ids of directories and files that were given none.
+		"task": `[0-9a-f]{128}`,
+		"key":  `[0-9a-f]{64}`,
+		"fake": `[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}`,
+		"rev":  `[0-9a-f]{32}`,
+		"dir":  `[0-9a-f]{32}`,
+		"id":   `[0-9a-f]{16}`,
 	}
 	volatile = map[string]string{
 		"ms": `\d{13}`, "sec": `\d{10}`, "left": `\d{1,8}`, "n": `\d+`, "num": `\d+(?:\.\d+)?`, "str": `(?:[^"\\]|\\.)*`,
+		"time": `\d{10}(?:\.\d{1,6})?`, "hour": `\d{10}(?:\.\d{1,6})?`, "bin": `\d{10}`, "wait": `\d{1,3}`,
 	}
 )
 
@@ -159,6 +169,13 @@ func (v variables) match(want, got string) error {
 			good = now.Sub(time.Unix(n, 0)).Abs() < time.Hour
 		case "%left":
 			good = n > 0 && n <= 86_400_000
+		case "%time", "%hour", "%bin":
+			// Unix seconds: now, when a task expires, when what is deleted goes.
+			ahead := map[string]time.Duration{"%hour": time.Hour, "%bin": 7 * 24 * time.Hour}[name]
+			f, _ := strconv.ParseFloat(value, 64)
+			good = now.Add(ahead).Sub(time.UnixMicro(int64(f*1e6))).Abs() < time.Minute
+		case "%wait":
+			good = n > 0 && n <= 600
 		default:
 			good = true
 		}
@@ -252,7 +269,7 @@ func TestTranscriptsOfTheClient(t *testing.T) {
 	for _, file := range transcriptFiles(t) {
 		t.Run(file, func(t *testing.T) {
 			v := standIns()
-			for _, s := range readTranscript(t, file) {
+			for _, s := range readTranscript(t, transcripts, file) {
 				if s.op == "=" || s.op == "!" || strings.HasSuffix(s.op, "h") {
 					continue
 				}

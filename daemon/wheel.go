@@ -32,7 +32,7 @@ func (s *server) wheel(ctx context.Context) {
 }
 
 // tick looks after one connection. It never blocks.
-func (c *conn) tick(at int64) {
+func (c *socket) tick(at int64) {
 	if by := c.loginBy.Load(); by != 0 && at > by {
 		c.shut(closeStranger, "not authenticated")
 	}

@@ -27,8 +27,27 @@ const (
 	controlMost = 125
 )
 
+// queueLocked queues a reply for the writer. It reports whether it did: nothing
+// follows the end.
+func (c *socket) queueLocked(r reply) bool {
+	if c.queued == 0 {
+		c.peer.due()
+	}
+	c.queued += r.len()
+	if !r.big {
+		c.small += r.len()
+	}
+	if c.dead || c.muted || c.closing != nil && c.closing.drop {
+		c.dropLocked(r)
+		return false
+	}
+	c.queue = append(c.queue, r)
+	c.wakeWriterLocked()
+	return true
+}
+
 // wakeWriterLocked starts the writer unless it runs.
-func (c *conn) wakeWriterLocked() {
+func (c *socket) wakeWriterLocked() {
 	if c.writing || c.dead || c.muted {
 		return
 	}
@@ -39,7 +58,7 @@ func (c *conn) wakeWriterLocked() {
 
 // write writes what there is to write and ends. It is the only writer of data
 // frames; what the library writes of itself are close frames, in one piece.
-func (c *conn) write() {
+func (c *socket) write() {
 	defer c.s.work.Done()
 	for {
 		control, r, how := c.next()
@@ -68,7 +87,7 @@ func (c *conn) write() {
 
 // next takes what is to be written now: control frames first, then replies,
 // then the end. With nothing left the writer is no longer running.
-func (c *conn) next() (control []byte, r reply, how *closing) {
+func (c *socket) next() (control []byte, r reply, how *closing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -93,7 +112,7 @@ func (c *conn) next() (control []byte, r reply, how *closing) {
 }
 
 // wrote frees a reply that has been written and lets run what waited for room.
-func (c *conn) wrote(r reply) {
+func (c *socket) wrote(r reply) {
 	c.drained.Add(r.len())
 	c.s.metrics.replyBytes.Add(float64(r.len()))
 	// While the peer was reading, it could not see our pings.
@@ -101,12 +120,12 @@ func (c *conn) wrote(r reply) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dropLocked(r)
-	c.startLocked(c.pumpLocked(nil))
+	c.kind.roomLocked()
 }
 
 // writeFailed ends a connection that cannot be written to: the writer is not
 // started again.
-func (c *conn) writeFailed(err error) {
+func (c *socket) writeFailed(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		// In the middle of a frame no close frame can be sent.
 		c.s.metrics.slowClosed.Inc()
@@ -118,14 +137,14 @@ func (c *conn) writeFailed(err error) {
 }
 
 // goodbye closes with a code and waits a little for the peer's.
-func (c *conn) goodbye(how closing) {
+func (c *socket) goodbye(how closing) {
 	t := time.AfterFunc(c.s.cfg.CloseWithin, c.kill)
 	defer t.Stop()
 	_ = c.ws.Close(how.code, how.reason) // it ends either way
 }
 
 // gotPing has a ping answered; of several only the latest (RFC 6455 §5.5.3).
-func (c *conn) gotPing(payload []byte) {
+func (c *socket) gotPing(payload []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pong = append([]byte{}, payload...)

@@ -53,13 +53,22 @@ func (x *exam) secrets() {
 		return
 	}
 	var open []string
-	for name, mode := range map[string]fs.FileMode{".": 0o700, "main-token": 0o600, "jwt.key": 0o600} {
+	for _, name := range []string{
+		".", "admin-password", "cfms-rsa.pem", "cfms-x25519", "jwt.key", "main-token", "password-pepper",
+		"tls/ftp-key.pem", "token-secret",
+	} {
 		info, err := os.Stat(filepath.Join(x.state, name))
-		if err == nil && info.Mode().Perm()&^mode != 0 {
+		if err != nil {
+			continue // not made yet
+		}
+		mode := fs.FileMode(0o600)
+		if info.IsDir() {
+			mode = 0o700
+		}
+		if info.Mode().Perm()&^mode != 0 {
 			open = append(open, name)
 		}
 	}
-	slices.Sort(open)
 	if len(open) > 0 {
 		x.warn("secrets", "%s: open to other users", strings.Join(open, ", "))
 		return
@@ -68,7 +77,8 @@ func (x *exam) secrets() {
 }
 
 // folder checks that dir can be written to, how long a sync takes, and the
-// space. The probe goes into .waybill of a served tree, where no panel sees it.
+// space. The probe goes into .waybill of a served tree, where no panel sees it,
+// or of a content store, which holds nothing but contents.
 func (x *exam) folder(name, dir string) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,7 +100,7 @@ func (x *exam) folder(name, dir string) {
 	}
 	x.space(name+" space", dir)
 	probe := dir
-	if hidden := filepath.Join(dir, ".waybill"); name == "root" && isDir(hidden) {
+	if hidden := filepath.Join(dir, ".waybill"); isDir(hidden) {
 		probe = hidden
 	}
 	took, err := syncSpeed(probe)
@@ -143,6 +153,29 @@ func syncSpeed(dir string) (time.Duration, error) {
 	}
 	slices.Sort(times)
 	return times[len(times)/2].Round(time.Microsecond), nil
+}
+
+// objects looks at the contents of documents. They lie in STATE, but may be a
+// mount of their own, with its own speed and space.
+func (x *exam) objects() {
+	dir := filepath.Join(x.state, "objects")
+	var store, state unix.Stat_t
+	err := unix.Stat(dir, &store)
+	if errors.Is(err, fs.ErrNotExist) {
+		x.ok("objects", "%s does not exist; serve makes it", dir)
+		return
+	}
+	if err == nil {
+		err = unix.Stat(x.state, &state)
+	}
+	switch {
+	case err != nil:
+		x.fail("objects", "%s: %v", dir, err)
+	case store.Dev == state.Dev:
+		x.ok("objects", "on the file system of the state")
+	default:
+		x.folder("objects", dir)
+	}
 }
 
 // space compares the free space on the file system of dir with the reserve.

@@ -16,6 +16,10 @@ type cli struct {
 	Ls          lsCmd          `cmd:"" help:"List a directory of the served tree."`
 	Journal     journalCmds    `cmd:"" help:"Verify, export, replay or follow the journal."`
 	Token       tokenCmds      `cmd:"" help:"Issue tokens."`
+	User        userCmds       `cmd:"" help:"Make and change users of the document library."`
+	Group       groupCmds      `cmd:"" help:"Make groups of users."`
+	Policy      policyCmds     `cmd:"" help:"Read and set the policies of the document library."`
+	Rules       rulesCmds      `cmd:"" help:"Read and set who may do what to documents and directories."`
 	Doctor      doctorCmd      `cmd:"" help:"Check what the daemon needs of this machine."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit 0 if the daemon is ready, 1 if not."`
 	Completion  completionCmd  `cmd:"" help:"Print the shell code that turns on completion."`
@@ -31,6 +35,34 @@ type journalCmds struct {
 
 type tokenCmds struct {
 	Issue tokenIssueCmd `cmd:"" help:"Print a new token with fewer permissions than the main one."`
+}
+
+type userCmds struct {
+	Create    userCreateCmd    `cmd:"" help:"Make a user."`
+	Show      userShowCmd      `cmd:"" help:"Print what a user is and may do."`
+	Passwd    userPasswdCmd    `cmd:"" help:"Set a user's password; whoever is logged in has to do so again."`
+	Groups    userGroupsCmd    `cmd:"" help:"Set the groups a user is in, all of them."`
+	Rights    userRightsCmd    `cmd:"" help:"Set a user's own rights, all of them."`
+	Nickname  userNicknameCmd  `cmd:"" help:"Set a user's nickname."`
+	Enable    userEnableCmd    `cmd:"" help:"Let a disabled user in again."`
+	Disable   userDisableCmd   `cmd:"" help:"Lock a user out; its transfers end."`
+	Delete    userDeleteCmd    `cmd:"" help:"Remove a user for good; its documents stay."`
+	Publickey userPublickeyCmd `cmd:"" help:"Print or set a user's public key."`
+	Avatar    userAvatarCmd    `cmd:"" help:"Set a user's picture."`
+}
+
+type groupCmds struct {
+	Create groupCreateCmd `cmd:"" help:"Make a group."`
+}
+
+type policyCmds struct {
+	Get policyGetCmd `cmd:"" help:"Print a policy as JSON."`
+	Set policySetCmd `cmd:"" help:"Replace a policy."`
+}
+
+type rulesCmds struct {
+	Get rulesGetCmd `cmd:"" help:"Print the rules of a document or directory as JSON."`
+	Set rulesSetCmd `cmd:"" help:"Replace rules of a document or directory."`
 }
 
 // AfterApply holds the flags of the selected command to their min and max.

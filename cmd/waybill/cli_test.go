@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,6 +34,34 @@ func TestUsageErrors(t *testing.T) {
 		"no permissions":       {"token", "issue", "--expires", "1h"},
 		"empty permissions":    {"token", "issue", "--expires", "1h", "--permissions", ","},
 		"expires too far away": {"token", "issue", "--permissions", "*", "--expires", "8761h"},
+
+		"user without password":    {"user", "show", "--user", "bob"},
+		"password without user":    {"user", "show", "bob", "--password-file", "f"},
+		"password as argument":     {"user", "passwd", "bob", "secret"},
+		"no new password":          {"user", "passwd", "bob"},
+		"no name":                  {"user", "create"},
+		"empty name":               {"user", "delete", ""},
+		"empty optional name":      {"user", "show", ""},
+		"empty node":               {"rules", "set", "", "--no-inherit"},
+		"name of no UTF-8":         {"user", "delete", "a\xff"},
+		"nickname of no UTF-8":     {"user", "nickname", "bob", "a\xff"},
+		"group of no UTF-8":        {"user", "groups", "bob", "a\xff"},
+		"groups of nobody":         {"user", "groups"},
+		"no groups":                {"user", "groups", "bob"},
+		"no rights":                {"user", "rights", "bob"},
+		"none and some":            {"user", "rights", "bob", "x", "--none"},
+		"none and some revoked":    {"user", "rights", "bob", "--revoke", "x", "--none"},
+		"given and revoked":        {"user", "create", "bob", "--right", "x", "--revoke", "x=1h"},
+		"group named twice":        {"user", "create", "bob", "--group", "g=1h", "--group", "g"},
+		"grant without a name":     {"group", "create", "g", "--right", "=1h"},
+		"grant for a bad time":     {"group", "create", "g", "--right", "x=tomorrow"},
+		"grant for a past time":    {"group", "create", "g", "--right", "x=1969-01-01T00:00:00Z"},
+		"grant for no time":        {"group", "create", "g", "--right", "x=0s"},
+		"empty member":             {"group", "create", "g", "--member", ""},
+		"policy without content":   {"policy", "set", "recycle"},
+		"no rules":                 {"rules", "set", "id"},
+		"both from standard input": {"rules", "set", "--access-rules", "-", "--external-access", "-"},
+		"inheritance below":        {"rules", "set", "id", "--inherit"},
 	} {
 		r := waybill(t, args...)
 		assert.Equal(t, exitUsage, r.code, name)
@@ -167,6 +196,18 @@ func TestCompletionVersionHelp(t *testing.T) {
 	}
 	r := waybillIn(t, t.TempDir(), clean("COMP_LINE=waybill journal v", "COMP_POINT=17"))
 	assert.Equal(t, result{0, "verify\n", ""}, r)
+	for line, want := range map[string]string{
+		"waybill use":                   "user\n",
+		"waybill user pass":             "passwd\n",
+		"waybill group c":               "create\n",
+		"waybill rules s":               "set\n",
+		"waybill policy g":              "get\n",
+		"waybill rules set --external":  "--external-access\n",
+		"waybill serve --ftp-passive-h": "--ftp-passive-host\n",
+	} {
+		r = waybillIn(t, t.TempDir(), clean("COMP_LINE="+line, "COMP_POINT="+strconv.Itoa(len(line))))
+		assert.Equal(t, result{0, want, ""}, r, line)
+	}
 	r = waybill(t, "version")
 	assert.Zero(t, r.code)
 	assert.Regexp(t, `^waybill \S+ \(go1\.\S+, \w+/\w+\)\n$`, r.out)
@@ -183,6 +224,8 @@ func TestEndpoint(t *testing.T) {
 		"ws://h:1/":                   "http://h:1",
 		"ws://h:1/api/v1":             "http://h:1",
 		"http://h:1/api/v1/":          "http://h:1",
+		"ws://h:1/cfms/v1":            "http://h:1",
+		"wss://h/x/cfms/v1/":          "https://h/x",
 		"wss://h":                     "https://h",
 		"https://h/waybill/api/v1":    "https://h/waybill",
 		"ws://[::1]:11451":            "http://[::1]:11451",

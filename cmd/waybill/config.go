@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -91,6 +92,9 @@ func yields(kctx *kong.Context, flag *kong.Flag) bool {
 	return false
 }
 
+// secretKey is the key whose value is never shown.
+const secretKey = "admin-password"
+
 // loadConfig reads a TOML file whose keys are the names of flags. Whatever is
 // wrong with it is exitConfig: a mistyped key that is passed over would leave
 // the daemon with a default nobody asked for.
@@ -101,6 +105,10 @@ func loadConfig(file string, flags []*kong.Flag) (map[string]string, error) {
 	}
 	var raw map[string]any
 	meta, err := toml.Decode(string(text), &raw)
+	if e, ok := errors.AsType[toml.ParseError](err); ok && strings.HasPrefix(e.LastKey, secretKey) {
+		// The parser quotes what it found, and its words go to the log.
+		err = fmt.Errorf("line %d: the value of %s cannot be read", e.Position.Line, secretKey)
+	}
 	if err != nil {
 		return nil, fail(exitConfig, "config: %s: %w", file, err)
 	}
@@ -112,6 +120,10 @@ func loadConfig(file string, flags []*kong.Flag) (map[string]string, error) {
 	}
 	values := make(map[string]string, len(raw))
 	for key, v := range raw {
+		if _, ok := v.(string); !ok && key == secretKey {
+			// 0x10 would become 16.
+			return nil, fail(exitConfig, "config: %s: %s is not a string", file, key)
+		}
 		switch v.(type) {
 		case string, int64, bool:
 			values[key] = fmt.Sprint(v)

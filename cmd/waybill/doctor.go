@@ -58,7 +58,7 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		x.lock, x.secrets,
 		func() { x.folder("root", x.root) },
 		func() { x.folder("state", x.state) },
-		x.journal, x.store, x.clock, x.files,
+		x.objects, x.journal, x.store, x.clock, x.files,
 	} {
 		if ctx.Err() != nil {
 			return interrupted(ctx, ctx.Err())

@@ -14,12 +14,18 @@ import (
 	"unicode/utf8"
 )
 
-// endpoint is where a daemon listens: the address without /api/v1, with the
-// scheme http or https.
+// The WebSocket endpoints of a daemon.
+const (
+	panelPath    = "/api/v1"
+	documentPath = "/cfms/v1"
+)
+
+// endpoint is where a daemon listens: the address without /api/v1 or /cfms/v1,
+// with the scheme http or https.
 type endpoint struct{ base string }
 
 // UnmarshalText implements encoding.TextUnmarshaler. It takes the ws, wss,
-// http and https forms, with or without /api/v1 at the end.
+// http and https forms, with or without /api/v1 or /cfms/v1 at the end.
 func (e *endpoint) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*e = endpoint{}
@@ -47,12 +53,15 @@ func (e *endpoint) UnmarshalText(text []byte) error {
 	case u.User != nil, u.RawQuery != "", u.Fragment != "":
 		return errors.New("must end after the path; the token belongs in --token-file")
 	}
-	path := strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/api/v1")
+	path := strings.TrimRight(u.Path, "/")
+	for _, end := range []string{panelPath, documentPath} {
+		path = strings.TrimSuffix(path, end)
+	}
 	*e = endpoint{u.Scheme + "://" + u.Host + strings.TrimRight(path, "/")}
 	return nil
 }
 
-// String returns the canonical WebSocket form, without /api/v1: what a note
+// String returns the canonical WebSocket form, without a path: what a note
 // keeps and what messages show.
 func (e endpoint) String() string {
 	return "ws" + strings.TrimPrefix(e.base, "http")

@@ -62,6 +62,9 @@ func exitCode(err error) int {
 	if e, ok := errors.AsType[*refusal](err); ok {
 		return e.exitCode()
 	}
+	if e, ok := errors.AsType[*docRefusal](err); ok {
+		return e.exitCode()
+	}
 	if _, ok := errors.AsType[*journal.DamageError](err); ok {
 		return exitData
 	}

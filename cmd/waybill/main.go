@@ -98,11 +98,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func newParser(ctx context.Context, a *app, grammar *cli, exit func(int)) *kong.Kong {
 	parser, err := kong.New(grammar,
 		kong.Name("waybill"),
-		kong.Description("Serves one directory tree over WebSocket and records every action in an append-only journal. "+
+		kong.Description("Serves one directory tree and one library of documents, and records every action in an append-only journal. "+
 			"Every flag can also be set in the environment: --token-file is WAYBILL_TOKEN_FILE."),
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ExplicitGroups([]kong.Group{{Key: "library", Title: "Flags of the document library:"}}),
 		kong.KindMapper(reflect.String, kong.MapperFunc(verbatim)),
 		kong.Bind(a),
 		kong.BindTo(ctx, (*context.Context)(nil)),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -28,11 +29,14 @@ type serveCmd struct {
 	MaxVoidClaims       int         `default:"20" min:"0" max:"1000000" placeholder:"N" help:"How often a job may be cut off by a crash before it is given up; 0 is never (${default})."`
 	DirectoryListing    string      `default:"joined" enum:"joined,split" placeholder:"FORM" help:"joined, or split: directories in a list of their own, as older desktop clients want (${default})."`
 	LogLevel            string      `default:"info" enum:"trace,debug,info,warn,error" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
+
+	libraryFlags
 }
 
 // Run serves until ctx ends.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	logger := newLogger(a.stderr, c.LogLevel)
+	var others []listener
 	cfg := daemon.Config{
 		Root: c.Root, State: c.State, Listen: c.Listen,
 		Version: version(),
@@ -46,11 +50,15 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		MaxPending:   c.MaxPending,
 		SplitListing: c.DirectoryListing == "split",
 		Logger:       logger,
+		Listening:    func(what, addr string) { others = append(others, listener{what, addr}) },
 		Ready: func(addr string) {
 			if isTerminal(a.stderr) {
-				c.greet(a.stderr, addr)
+				c.greet(a.stderr, addr, others)
 			}
 		},
+	}
+	if err := c.libraryFlags.config(&cfg); err != nil {
+		return err
 	}
 	unsound(&cfg)
 	err := daemon.Run(ctx, cfg)
@@ -71,17 +79,38 @@ var errTold = errors.New("")
 
 // orNone turns a flag's 0, which means none, into the negative value that
 // means it where 0 is the default.
-func orNone[T int | int64](n T) T {
+func orNone[T ~int | ~int64](n T) T {
 	if n == 0 {
 		return -1
 	}
 	return n
 }
 
+// listener is one beside HTTP: "cfms" or "ftp", and where it listens.
+type listener struct{ what, addr string }
+
 // greet tells a person at a terminal what they need to go on.
-func (c *serveCmd) greet(w io.Writer, addr string) {
-	token := filepath.Join(c.State, "main-token")
-	fmt.Fprintf(w, "\n  serving   %s\n  at        ws://%s/api/v1\n  token in  %s\n\n", c.Root, addr, token)
+func (c *serveCmd) greet(w io.Writer, addr string, others []listener) {
+	line := func(what, where string) { fmt.Fprintf(w, "  %-12s  %s\n", what, where) }
+	fmt.Fprintln(w)
+	line("serving", c.Root)
+	line("at", "ws://"+addr+"/api/v1")
+	line("token in", filepath.Join(c.State, "main-token"))
+	line("documents at", "ws://"+addr+"/cfms/v1")
+	for _, o := range others {
+		switch o.what {
+		case "cfms":
+			line("cfms at", o.addr)
+		case "ftp":
+			line("ftps at", o.addr)
+		}
+	}
+	// The file goes when the password is changed.
+	first := filepath.Join(c.State, "admin-password")
+	if _, err := os.Stat(first); err == nil {
+		line("password in", first+" (of admin)")
+	}
+	fmt.Fprintln(w)
 }
 
 // newLogger logs for people on a terminal, as JSON lines elsewhere.

@@ -104,6 +104,11 @@ func TestServeSaysWhatIsWrong(t *testing.T) {
 		"address in use":    {exitCantCreate, []string{"--listen", taken.Addr().String()}},
 		"state is a file":   {exitCantCreate, []string{"--state", bad}},
 		"size out of range": {exitUsage, []string{"--max-file-size", "0"}},
+		"no password file":  {exitConfig, []string{"--admin-password-file", filepath.Join(dir, "none")}},
+		"empty password":    {exitUsage, []string{"--admin-password="}},
+		"no certificate":    {exitUsage, []string{"--ftp-key", "k.pem"}},
+		"cfms in use":       {exitCantCreate, []string{"--listen", "127.0.0.1:0", "--cfms-listen", taken.Addr().String()}},
+		"ftp in use":        {exitCantCreate, []string{"--listen", "127.0.0.1:0", "--ftp-listen", taken.Addr().String()}},
 	} {
 		r := waybill(t, append(append([]string{"serve"}, place...), c.args...)...)
 		assert.Equal(t, c.code, r.code, "%s: %s", name, r.err)
@@ -184,6 +189,11 @@ func TestDoctor(t *testing.T) {
 	assert.Zero(t, r.code, "a warning is no failure")
 	assert.Regexp(t, `(?m)^warn  secrets +main-token`, r.out)
 	require.NoError(t, os.Chmod(filepath.Join(s.state, "main-token"), 0o600))
+	require.NoError(t, os.Chmod(filepath.Join(s.state, "password-pepper"), 0o640))
+	r = waybill(t, args...)
+	assert.Regexp(t, `(?m)^warn  secrets +password-pepper: `, r.out)
+	assert.Regexp(t, `(?m)^ok    objects +on the file system of the state$`, r.out)
+	require.NoError(t, os.Chmod(filepath.Join(s.state, "password-pepper"), 0o600))
 
 	broken := filepath.Join(t.TempDir(), "state")
 	require.NoError(t, os.CopyFS(broken, os.DirFS(s.state)))
@@ -199,4 +209,25 @@ func TestDoctor(t *testing.T) {
 	r = waybill(t, "doctor", "--root", filepath.Join(s.state, "main-token"), "--state", s.state)
 	assert.Equal(t, exitFail, r.code)
 	assert.Regexp(t, `(?m)^fail  root +.*not a directory`, r.out)
+}
+
+// Contents of documents may lie on a file system of their own.
+func TestDoctorLooksAtTheContentStore(t *testing.T) {
+	t.Parallel()
+	x := exam{state: t.TempDir()}
+	x.objects()
+	assert.Equal(t, "ok", x.findings[0].Status)
+	assert.Contains(t, x.findings[0].Detail, "serve makes it")
+
+	elsewhere, err := os.MkdirTemp("/dev/shm", "waybill-*")
+	require.NoError(t, err)
+	defer os.RemoveAll(elsewhere)
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(x.state, "objects")))
+	x.findings = nil
+	x.objects()
+	require.Len(t, x.findings, 2)
+	assert.Equal(t, "objects space", x.findings[0].Check)
+	assert.Contains(t, x.findings[0].Detail, "in memory")
+	assert.Equal(t, "objects", x.findings[1].Check)
+	assert.Contains(t, x.findings[1].Detail, "is writable")
 }

@@ -86,6 +86,26 @@ type socket struct {
 	err     error                           // why it is over
 }
 
+// upgrade opens a WebSocket to a path of the daemon, with the token unless it
+// is "". Errors that another try may cure are *lostError.
+func (r *remote) upgrade(ctx context.Context, path, token string) (*websocket.Conn, error) {
+	var header http.Header
+	if token != "" {
+		header = http.Header{"Authorization": {"Bearer " + token}}
+	}
+	ws, resp, err := websocket.Dial(ctx, r.URL.at(path), &websocket.DialOptions{HTTPClient: web, HTTPHeader: header})
+	switch {
+	case err == nil:
+		ws.SetReadLimit(maxReply)
+		return ws, nil
+	case ctx.Err() != nil:
+		return nil, interrupted(ctx, err)
+	case resp != nil:
+		return nil, r.statusError(resp.StatusCode, "")
+	}
+	return nil, &lostError{innermost(err)}
+}
+
 // dial connects to the daemon. Errors that another try may cure are
 // *lostError.
 func (r *remote) dial(ctx context.Context) (*socket, error) {
@@ -93,20 +113,10 @@ func (r *remote) dial(ctx context.Context) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	ws, resp, err := websocket.Dial(ctx, r.URL.at("/api/v1"), &websocket.DialOptions{
-		HTTPClient: web,
-		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
-	})
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return nil, interrupted(ctx, err)
-	case resp != nil:
-		return nil, r.statusError(resp.StatusCode, "")
-	default:
-		return nil, &lostError{innermost(err)}
+	ws, err := r.upgrade(ctx, panelPath, token)
+	if err != nil {
+		return nil, err
 	}
-	ws.SetReadLimit(maxReply)
 	// The connection outlives ctx on purpose: its owner closes it.
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &socket{ws: ws, gone: make(chan struct{}), stop: stop, waiting: map[string]chan panelwire.Reply{}}

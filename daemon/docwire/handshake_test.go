@@ -89,6 +89,7 @@ func TestRSAKeyBlock(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, testKey(t, countingBytes(5, n)), key)
 	}
+	//lint:ignore SA1019 what it makes must be refused
 	pkcs1, err := rsa.EncryptPKCS1v15(rand.Reader, &k.rsa.PublicKey, countingBytes(0, 32))
 	require.NoError(t, err)
 	bent := keyBlock(t, sha1.New(), countingBytes(5, 32), nil)

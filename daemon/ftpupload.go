@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"errors"
+	"io"
+
+	"waybill/actions"
+)
+
+// ftpUpload is a STOR or APPE under way. The library closes it when the data
+// has ended, and tells before if that was not its end.
+type ftpUpload struct {
+	session *ftpSession
+	w       *actions.TaskWriter
+	// declared is where the bytes should end, -1 if nobody has said so.
+	declared int64
+	failed   error
+	unwatch  func()
+}
+
+// upload begins a transfer into the session's task, at actions.AtEnd for APPE.
+func (s *ftpSession) upload(offset int64) (*ftpUpload, error) {
+	declared := s.takeDeclared()
+	w, err := s.task.Store(offset, false)
+	if err != nil {
+		return nil, s.answerTo(err)
+	}
+	return &ftpUpload{session: s, w: w, declared: declared, unwatch: s.watch(w)}, nil
+}
+
+// watch cuts the data connection once the transfer has ended on the engine's
+// side, or has to end with the daemon.
+func (s *ftpSession) watch(t interface {
+	Done() <-chan struct{}
+	Err() error
+}) (unwatch func()) {
+	return s.f.s.cutWhen(t.Done(), func() {
+		why := replyStopping
+		if err := t.Err(); err != nil {
+			why = ftpReplyOf(err)
+		}
+		s.cut(why)
+	})
+}
+
+// answerTo is the answer to a transfer that the engine has refused. After a
+// failure of the journal there is none: the session ends.
+func (s *ftpSession) answerTo(err error) error {
+	if errors.Is(err, actions.ErrFailed) {
+		s.kill()
+	}
+	return ftpReplyOf(err)
+}
+
+// Write implements io.Writer.
+func (u *ftpUpload) Write(p []byte) (int, error) {
+	n, err := u.w.Write(p)
+	if err != nil {
+		return n, u.session.answerTo(err)
+	}
+	return n, nil
+}
+
+// TransferError implements ftpserver.FileTransferError.
+func (u *ftpUpload) TransferError(err error) { u.failed = err }
+
+// Close implements io.Closer. What it returns is the answer: none but nil once
+// the content is published.
+func (u *ftpUpload) Close() error {
+	s := u.session
+	defer s.release()
+	u.unwatch() // before the end that is this one's own
+	if u.failed == nil && !s.seal() {
+		u.failed = replyCut
+	}
+	if u.failed == nil && u.declared >= 0 && u.w.At() != u.declared {
+		u.failed = replyShort
+	}
+	if u.failed != nil {
+		if _, err := u.w.Keep(); err != nil {
+			return s.answerTo(err)
+		}
+		return u.failed
+	}
+	if _, err := u.w.Publish(""); err != nil {
+		return s.answerTo(err)
+	}
+	return nil
+}
+
+// Seek implements io.Seeker: the transfer has begun where the client wants it.
+func (u *ftpUpload) Seek(offset int64, _ int) (int64, error) { return offset, nil }
+
+// Read implements io.Reader, which the library asks for.
+func (u *ftpUpload) Read([]byte) (int, error) { return 0, io.EOF }
