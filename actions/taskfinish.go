@@ -45,6 +45,7 @@ func (w *TaskWriter) Publish(want string) (*Published, error) {
 }
 
 // sealLocked verifies what is stored and records that it is the whole content.
+// The caller has set placing.
 func (t *liveTask) sealLocked(from origin, want string) error {
 	if err := t.flushLocked(from); err != nil {
 		return err
@@ -56,12 +57,6 @@ func (t *liveTask) sealLocked(from origin, want string) error {
 	if err != nil {
 		return err
 	}
-	// Nobody begins a transfer while the lock is not held.
-	t.placing = true
-	defer func() {
-		t.placing = false
-		t.cond.Broadcast()
-	}()
 	if want != "" && digest != want {
 		if err := t.cutLocked(from, 0); err != nil {
 			return err

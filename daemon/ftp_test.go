@@ -251,7 +251,7 @@ func TestFTPCommands(t *testing.T) {
 		{"SITE CHMOD 777 x", 502, ""}, {"SITE", 502, ""}, {"STAT", 502, ""}, {"STAT /", 502, ""}, {"HASH x", 502, ""},
 		{"COMB a b", 502, ""}, {"REIN", 502, ""}, {"CCC", 502, ""},
 		{"XSHA256 " + o.FakeName, 500, ""}, {"FOO", 500, ""}, {"", 500, ""}, {"STOR \x1e226 x", 501, ""},
-		{"STOR " + o.FakeName, 550, ""}, // without a data connection
+		{"STOR " + o.FakeName, 425, ""}, {"LIST", 425, ""}, // without a data connection
 	} {
 		code, text := c.cmd("%s", tc.line)
 		assert.Equal(t, tc.code, code, "%s: %s", tc.line, text)

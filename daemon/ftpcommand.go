@@ -77,7 +77,9 @@ func (s *ftpSession) commandOfUser(verb, param string) (pass string, err error) 
 	case "PASV", "EPSV":
 		return s.passive(verb, param)
 	case "LIST", "NLST", "MLSD", "RETR", "STOR", "APPE":
-		s.begins()
+		if !s.begins() {
+			return s.answer(425, "Use EPSV or PASV first.")
+		}
 		return line, nil
 	case "ABOR":
 		s.abort()

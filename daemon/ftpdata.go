@@ -112,7 +112,7 @@ func (d *ftpData) delivered() error {
 	if err := tcp.CloseWrite(); err != nil {
 		return d.fail(err)
 	}
-	progress, left := time.Now(), unsent(tcp)
+	progress, left := time.Now(), unacked(tcp)
 	var sink [512]byte
 	for dropped := 0; dropped < lingerBytes; {
 		_ = tcp.SetReadDeadline(time.Now().Add(ftpLingerStep)) // closed if this fails
@@ -124,7 +124,7 @@ func (d *ftpData) delivered() error {
 		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 			return d.fail(err)
 		}
-		now, quiet := unsent(tcp), time.Since(progress)
+		now, quiet := unacked(tcp), time.Since(progress)
 		switch {
 		case now < left:
 			progress, left = time.Now(), now
@@ -137,8 +137,8 @@ func (d *ftpData) delivered() error {
 	return d.fail(io.ErrUnexpectedEOF)
 }
 
-// unsent is how many bytes the peer's kernel has not acknowledged.
-func unsent(c *net.TCPConn) (n int) {
+// unacked is how many bytes the peer's kernel has not acknowledged.
+func unacked(c *net.TCPConn) (n int) {
 	rc, err := c.SyscallConn()
 	if err != nil {
 		return 0

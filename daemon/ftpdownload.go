@@ -21,7 +21,7 @@ func (s *ftpSession) download(offset int64) (*ftpDownload, error) {
 		return nil, s.answerTo(err)
 	}
 	if offset > r.Size() {
-		return nil, errors.Join(&ftpReply{554, "Invalid REST parameter."}, r.Close())
+		return nil, errors.Join(replyOffset, r.Close())
 	}
 	return &ftpDownload{s, r, s.watch(r)}, nil
 }

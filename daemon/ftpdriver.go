@@ -127,7 +127,7 @@ func (r *ftpRoot) GetHandle(name string, flags int, offset int64) (ftpserver.Fil
 	if flags&os.O_APPEND != 0 {
 		offset = actions.AtEnd
 	} else if offset < 0 {
-		return nil, &ftpReply{554, "Invalid REST parameter."}
+		return nil, replyOffset
 	}
 	if err := s.open(); err != nil {
 		return nil, err

@@ -196,8 +196,8 @@ func TestFTPDataConnection(t *testing.T) {
 
 	// A data connection is for one transfer.
 	require.Equal(t, 226, c.put(nil, "STOR %s", o.FakeName))
-	c.want(550, "STOR %s", o.FakeName)
-	reader.want(550, "RETR %s", back.FakeName)
+	c.want(425, "STOR %s", o.FakeName)
+	reader.want(425, "RETR %s", back.FakeName)
 }
 
 func TestFTPAbort(t *testing.T) {

@@ -17,10 +17,10 @@ type ftpListener struct {
 func (l *ftpListener) Accept() (net.Conn, error) {
 	s := l.session
 	c, err := l.accept()
+	_ = l.Close() // a listener: nothing is lost
 	if err != nil {
 		return nil, err
 	}
-	_ = l.Listener.Close() // a listener: nothing is lost
 	if hostOf(c.RemoteAddr().String()) != s.ip {
 		_ = c.Close() // nothing was said
 		return nil, replyOtherPeer
@@ -63,9 +63,16 @@ func (l *ftpListener) accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Close implements net.Listener. The library closes each one, at the latest
-// with the next.
-func (l *ftpListener) Close() error { return l.Listener.Close() }
+// Close implements net.Listener.
+func (l *ftpListener) Close() error {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == l {
+		s.listener = nil
+	}
+	return l.Listener.Close()
+}
 
 // await takes note of a new passive listener.
 func (s *ftpSession) await(l *ftpListener) error {

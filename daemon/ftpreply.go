@@ -42,6 +42,7 @@ var (
 	replyStalled   = &ftpReply{426, "Data connection timed out; transfer aborted."}
 	replyCut       = &ftpReply{426, "Connection closed; transfer aborted."}
 	replyShort     = &ftpReply{426, "The data ended elsewhere than ALLO said; transfer aborted."}
+	replyOffset    = &ftpReply{554, "Invalid REST parameter."}
 	replyOtherPeer = &ftpReply{425, "The data connection came from another address."}
 	replyNoData    = &ftpReply{425, "No data connection was made."}
 	replyStopping  = &ftpReply{421, "Service is stopping."}
@@ -61,7 +62,7 @@ func ftpReplyOf(err error) *ftpReply {
 	case acl.CodeTaskDirection, acl.CodeTaskDenied:
 		return replyDenied
 	case acl.CodeTaskOffset:
-		return &ftpReply{554, "Invalid REST parameter."}
+		return replyOffset
 	case acl.CodeTooBig:
 		return &ftpReply{552, "The file is too big."}
 	case acl.CodeDiskFull:

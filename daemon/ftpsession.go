@@ -96,11 +96,16 @@ func (s *ftpSession) settings() *ftpserver.Settings {
 }
 
 // begins notes that a command that opens a data connection goes to the library.
-func (s *ftpSession) begins() {
+// It returns false if there is nowhere for one to come to.
+func (s *ftpSession) begins() bool {
 	s.settle()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.listener == nil {
+		return false
+	}
 	s.busy, s.aborted, s.sealed, s.why = true, false, false, nil
+	return true
 }
 
 // answered notes that such a command has its final answer.
@@ -174,7 +179,7 @@ func (s *ftpSession) abort() {
 	if !sealed {
 		s.aborted = s.busy
 	}
-	if s.accepting {
+	if s.accepting && s.listener != nil {
 		_ = s.listener.Listener.Close() // a listener: nothing is lost
 	}
 	s.mu.Unlock()

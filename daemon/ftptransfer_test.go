@@ -324,8 +324,13 @@ func TestFTPStore(t *testing.T) {
 	})
 	t.Run("without a data connection", func(t *testing.T) {
 		o, c := fresh()
-		c.want(350, "REST 50000")
-		c.want(550, "STOR %s", o.FakeName)
+		c.want(425, "STOR %s", o.FakeName)
+		c.epsv()
+		c.want(226, "ABOR")
+		c.want(425, "STOR %s", o.FakeName)
+		require.NoError(t, c.open("STOR %s", o.FakeName).fin())
+		code, text := c.reply()
+		assert.Equal(t, 426, code, text)
 		r.keeps(o, data[:50_000], old)
 	})
 }

@@ -9,23 +9,48 @@ import (
 
 // ftpUpload is a STOR or APPE under way. The library closes it when the data
 // has ended, and tells before if that was not its end.
+//
+// Whatever can be refused is refused at once. The engine's transfer begins with
+// the first byte, or with the end of an empty file: a data connection that does
+// not come about discards nothing, and ends nobody else's upload.
 type ftpUpload struct {
 	session *ftpSession
-	w       *actions.TaskWriter
+	offset  int64 // actions.AtEnd for APPE
 	// declared is where the bytes should end, -1 if nobody has said so.
 	declared int64
 	failed   error
-	unwatch  func()
+	// w is nil before the first byte. unwatch goes with it.
+	w       *actions.TaskWriter
+	unwatch func()
 }
 
-// upload begins a transfer into the session's task, at actions.AtEnd for APPE.
+// upload opens the file of the session's task for writing.
 func (s *ftpSession) upload(offset int64) (*ftpUpload, error) {
 	declared := s.takeDeclared()
-	w, err := s.task.Store(offset, false)
+	if err := s.task.Check(); err != nil {
+		return nil, s.answerTo(err)
+	}
+	st, err := s.task.Status()
 	if err != nil {
 		return nil, s.answerTo(err)
 	}
-	return &ftpUpload{session: s, w: w, declared: declared, unwatch: s.watch(w)}, nil
+	if offset > st.Size {
+		return nil, replyOffset
+	}
+	return &ftpUpload{session: s, offset: offset, declared: declared}, nil
+}
+
+// begin begins the engine's transfer, once.
+func (u *ftpUpload) begin() error {
+	if u.w != nil {
+		return nil
+	}
+	w, err := u.session.task.Store(u.offset, false)
+	if err != nil {
+		return u.session.answerTo(err)
+	}
+	u.w, u.unwatch = w, u.session.watch(w)
+	return nil
 }
 
 // watch cuts the data connection once the transfer has ended on the engine's
@@ -52,8 +77,12 @@ func (s *ftpSession) answerTo(err error) error {
 	return ftpReplyOf(err)
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. The library writes nothing at all of a file that
+// is empty.
 func (u *ftpUpload) Write(p []byte) (int, error) {
+	if err := u.begin(); err != nil {
+		return 0, err
+	}
 	n, err := u.w.Write(p)
 	if err != nil {
 		return n, u.session.answerTo(err)
@@ -69,12 +98,18 @@ func (u *ftpUpload) TransferError(err error) { u.failed = err }
 func (u *ftpUpload) Close() error {
 	s := u.session
 	defer s.release()
-	u.unwatch() // before the end that is this one's own
-	if u.failed == nil && !s.seal() {
-		u.failed = replyCut
+	if u.failed == nil {
+		u.failed = u.begin()
 	}
+	if u.w == nil {
+		return u.failed
+	}
+	u.unwatch() // before the end that is this one's own
 	if u.failed == nil && u.declared >= 0 && u.w.At() != u.declared {
 		u.failed = replyShort
+	}
+	if u.failed == nil && !s.seal() {
+		u.failed = replyCut
 	}
 	if u.failed != nil {
 		if _, err := u.w.Keep(); err != nil {
@@ -88,7 +123,7 @@ func (u *ftpUpload) Close() error {
 	return nil
 }
 
-// Seek implements io.Seeker: the transfer has begun where the client wants it.
+// Seek implements io.Seeker: the transfer begins where the client wants it.
 func (u *ftpUpload) Seek(offset int64, _ int) (int64, error) { return offset, nil }
 
 // Read implements io.Reader, which the library asks for.

@@ -20,7 +20,7 @@ func TestTransfersAreStreamed(t *testing.T) {
 	if raced || testing.Short() {
 		t.Skip("a quarter of a GiB four times over takes long here")
 	}
-	const size, bound = 256 << 20, 48 << 20
+	const size, bound = 256 << 20, 24 << 20
 	r := runTasks(t, nil)
 	sum := sha256.New()
 	_, err := io.CopyN(sum, &pattern{}, size)

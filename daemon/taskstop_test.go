@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"waybill/actions"
 )
@@ -74,7 +76,7 @@ func TestStopCutsTransfers(t *testing.T) {
 	require.NoError(t, err)
 	r.soonReceived(mark + 30_000)
 	waiting := r.ftp(overFTP)
-	waiting.epsv()
+	passive := waiting.epsv()
 	waiting.send("LIST") // for a data connection that never comes
 	put := r.slowPut("PUT", overHTTP)
 	put.send(data[:30_000])
@@ -86,6 +88,8 @@ func TestStopCutsTransfers(t *testing.T) {
 	began := time.Now()
 	require.NoError(t, r.stop())
 	assert.Less(t, time.Since(began), r.cfg.withDefaults().StopWithin/2)
+	_, err = net.Dial("tcp", passive)
+	assert.ErrorIs(t, err, unix.ECONNREFUSED)
 	code, text := c.reply()
 	assert.Contains(t, []int{0, 421}, code, text)
 	_ = d.tcp.Close()
