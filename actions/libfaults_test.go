@@ -35,7 +35,9 @@ func (d *documents) run() {
 	d.write("a", []byte("second"))
 	d.write("same", []byte("first"))
 	d.breakOff(random(50_000))
-	d.remove("b")
+	d.write("only", random(1000))
+	d.remove("only") // nobody else has its content
+	d.remove("b")    // and this one's is about to come again
 	d.write("c", big)
 	d.write("same", []byte("third"))
 	d.rewrite("a", []byte("fourth"))

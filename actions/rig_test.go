@@ -100,7 +100,7 @@ func (c *manualClock) Advance(d time.Duration) {
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{t: t, dir: t.TempDir(), clock: &manualClock{now: time.Now()}}
+	r := &rig{t: t, dir: quickDir(t), clock: &manualClock{now: time.Now()}}
 	require.NoError(t, os.MkdirAll(r.served(), 0o755))
 	t.Cleanup(func() {
 		if r.Engine == nil {
@@ -110,6 +110,20 @@ func newRig(t testing.TB) *rig {
 		r.check()
 	})
 	return r
+}
+
+// quickDir is a directory of the test's own, in memory where there is such a
+// thing: crashes here are those of the process, and the hundreds of starts of the
+// fault tables would mostly wait for a disk. That what is called synced is on
+// disk is for the order test in cmd/waybill.
+func quickDir(t testing.TB) string {
+	const memory = "/dev/shm"
+	dir, err := os.MkdirTemp(memory, "waybill-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 // TestMain fails the run if a goroutine outlives the tests.
