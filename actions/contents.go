@@ -160,7 +160,7 @@ func (e *Engine) dropContent(digest string) error {
 
 func (e *Engine) removeContent(digest string) {
 	if err := e.cfg.Library.Contents.Discard(digest); err != nil {
-		e.cfg.Logger.Warn().Err(err).Str("sha256", digest).Msg("remove content; the next start tries again")
+		e.cfg.Logger.Warn().Err(err).Str("sha256", digest).Msg("remove content; the next start sees to it")
 	}
 }
 

@@ -22,7 +22,11 @@ import (
 func raced(t *testing.T, race func(l *librig, id string) error) {
 	t.Parallel()
 	l := newLibrary(t)
-	const workers, rounds = 50, 20
+	const workers = 50
+	rounds := 20
+	if testing.Short() {
+		rounds = 4
+	}
 	var all sync.WaitGroup
 	failures := make(chan error, workers)
 	for w := range workers {
@@ -161,6 +165,30 @@ func TestPurgeWhileAContentIsStored(t *testing.T) {
 	l.settled()
 	assert.Empty(t, l.stored())
 	assert.Empty(t, log.String(), "nobody has to do anything about it")
+}
+
+// However much was removed in a life, what a crash may have cut short, and the
+// next start has to do again, is the last of it.
+func TestAStartRedoesOneRemoval(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	for n := range 5 {
+		id := fmt.Sprint("doc", n)
+		require.NoError(t, l.make(id, []byte("content of "+id)))
+		require.NoError(t, l.op(id, "permanently_delete"))
+	}
+	l.settled()
+	again := 0
+	l.seams.set(func(op string, do func() error) error {
+		if op == "content.sync" {
+			again++
+		}
+		return do()
+	})
+	l.crash()
+	l.mustStart()
+	assert.Equal(t, 1, again)
+	assert.Empty(t, l.stored())
 }
 
 // A write that runs while its document is deleted publishes or does not; it

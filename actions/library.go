@@ -51,7 +51,9 @@ type contents struct {
 	// dropped since, with their sizes.
 	known map[string]int64
 	// dropped are those whose removal a crash may have cut short: it is done
-	// again at the start, and what was stored anew meanwhile is known.
+	// again at the start, and what was stored anew meanwhile is known. They are
+	// removed one after the other (sweepUntil), so it is the last one that was
+	// dropped, or none: a long life leaves no long start.
 	dropped map[string]struct{}
 }
 
@@ -88,6 +90,7 @@ func (c *contents) apply(e *journal.Entry) error {
 		return fmt.Errorf("%s: no content %s", e.Kind, b.SHA256)
 	}
 	delete(c.known, b.SHA256)
+	clear(c.dropped)
 	c.dropped[b.SHA256] = struct{}{}
 	return nil
 }

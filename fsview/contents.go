@@ -73,13 +73,17 @@ func (c *Contents) discard(n Name) error {
 		return err
 	}
 	defer s.close()
-	if s.rest != nil {
-		return nil
+	if len(s.rest) > 1 {
+		return nil // nothing was ever kept there
 	}
-	err = c.do("content.drop", n.String(), func() error { return rooted(s.dir.Remove(s.leaf)) })
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if s.rest == nil {
+		err = c.do("content.drop", n.String(), func() error { return rooted(s.dir.Remove(s.leaf)) })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
+	// Also if it is gone: a process that was killed right after it removed it has
+	// synced nothing.
 	dir, err := c.dirOf(&s)
 	if err != nil {
 		return err
@@ -105,10 +109,7 @@ func (c *Contents) SweepContents(know func(digest string) bool, now time.Time) (
 			return moved, fail("sweep", name, err)
 		}
 	}
-	if moved > 0 {
-		err = c.do("orphans.sync", "orphans", c.orphansDir.Sync)
-	}
-	return moved, fail("sweep", "contents", err)
+	return moved, nil
 }
 
 // sweepShelf looks through one of the directories that hold contents.
@@ -139,8 +140,12 @@ func (c *Contents) sweepShelf(shelf string, know func(digest string) bool, now t
 		}
 		moved++
 	}
-	if moved > 0 {
-		err = c.do("content.sync", shelf, dir.Sync)
+	if moved == 0 {
+		return 0, nil
 	}
-	return moved, err
+	// The new entries first: a crash in between leaves two, never none.
+	if err := c.do("orphans.sync", "orphans", c.orphansDir.Sync); err != nil {
+		return moved, err
+	}
+	return moved, c.do("content.sync", shelf, dir.Sync)
 }

@@ -108,6 +108,33 @@ func TestSweepContents(t *testing.T) {
 	assert.Zero(t, moved)
 }
 
+// What is removed, or set aside, is so on disk; and what is set aside is in its
+// new place before it is gone from the old one.
+func TestContentDirectoriesAreSynced(t *testing.T) {
+	var ops []string
+	did := func() []string {
+		defer func() { ops = nil }()
+		return ops
+	}
+	g := newRig(t, Options{Fault: func(op, _ string, do func() error) error {
+		ops = append(ops, op)
+		return do()
+	}})
+	c := &Contents{g.Root}
+	require.NoError(t, keepText(c, "a", "one"))
+	require.NoError(t, keepText(c, "b", "two"))
+	did()
+	require.NoError(t, c.Discard(sumText("one")))
+	assert.Equal(t, []string{"content.drop", "content.sync"}, did())
+	require.NoError(t, c.Discard(sumText("one")))
+	assert.Equal(t, []string{"content.sync"}, did(), "whoever removed it may have been killed right after")
+	require.NoError(t, c.Discard(sumText("never there")))
+	assert.Empty(t, did())
+	_, err := c.SweepContents(func(string) bool { return false }, time.Unix(1000, 0))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"orphan.move", "orphans.sync", "content.sync"}, did())
+}
+
 // Each step may fail, having happened or not: then it can be done again.
 func TestContentStepsMayFail(t *testing.T) {
 	injected := errors.New("injected")

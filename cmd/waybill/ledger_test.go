@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -14,20 +15,35 @@ import (
 // ledger is what a trace says was done to the files and told to the peers, by
 // what it was done to.
 type ledger struct {
-	root, staging, journal string
+	// tree is what is served, library where documents' contents are kept.
+	tree, library store
+	journal       string
 
 	writes  map[string][]span         // into staged files, by path
 	syncs   map[string][]*syscallMade // of files and directories that returned 0
 	made    map[string]*syscallMade   // files and directories created
-	sized   map[string][]*syscallMade // files given their length
+	sized   map[string][]*syscallMade // files given a length
 	placed  []move
-	removed []removal
-	replies map[string]int // by ackKey: when its first byte was about to leave
+	removed []removal // staged files
+	dropped []removal // contents
+	// replies is when the first byte of each was about to leave: by ackKey, of
+	// plain HTTP by httpKey.
+	replies map[string]int
 	records []*fact
 	// torn are metas of the journal that were written before all of what they
 	// point to was synced.
 	torn []string
 }
+
+// store is a directory that files are placed in, and where they are before.
+type store struct{ root, staging string }
+
+func newStore(root, id string) store {
+	return store{root, filepath.Join(root, ".waybill", id, "staging")}
+}
+
+// staged is where the file of a session or a job is before it is placed.
+func (s store) staged(id string) string { return filepath.Join(s.staging, id) }
 
 // span is a write into a file.
 type span struct {
@@ -41,8 +57,8 @@ type move struct {
 }
 
 type removal struct {
-	path  string
-	enter int
+	path        string
+	enter, exit int
 }
 
 // fact is a record as it went to the disk.
@@ -51,22 +67,30 @@ type fact struct {
 	Kind string `json:"kind"`
 	Ref  string `json:"ref"`
 	Body struct {
-		Session string           `json:"session"`
-		Job     string           `json:"job"`
-		Action  string           `json:"action"`
-		Path    string           `json:"path"`
-		Ranges  []sessions.Range `json:"ranges"`
+		Session  string           `json:"session"`
+		Job      string           `json:"job"`
+		Action   string           `json:"action"`
+		Path     string           `json:"path"`
+		Ranges   []sessions.Range `json:"ranges"`
+		Size     int64            `json:"size"`
+		Task     *sessions.Task   `json:"task"`
+		Digest   string           `json:"digest"`
+		SHA256   string           `json:"sha256"`
+		Revision string           `json:"revision"`
 	} `json:"body"`
 
 	// began is when its first byte was about to be written, durable when the
-	// commit that holds it had returned.
+	// commit that holds it had returned; before, if a daemon before this one has
+	// done so.
 	began, durable int
 }
 
-// covers reports whether the fact is about all of ranges.
-func (f *fact) covers(spans []span) bool {
-	set := sessions.SetOf(f.Body.Ranges...)
-	return !slices.ContainsFunc(spans, func(s span) bool { return !set.Contains(s.Range) })
+// before is before everything in a trace.
+const before = -1
+
+// covers reports whether the fact is about all of a range.
+func (f *fact) covers(r sessions.Range) bool {
+	return sessions.SetOf(f.Body.Ranges...).Contains(r)
 }
 
 // ackKey names an acknowledgement: by the id or the echo of its request, that
@@ -81,10 +105,9 @@ func ackKey(msg []byte) string {
 	return key
 }
 
-func newLedger(root, state, store string, calls []*syscallMade) (*ledger, error) {
+func newLedger(root, state, id string, calls []*syscallMade) (*ledger, error) {
 	l := &ledger{
-		root:    root,
-		staging: filepath.Join(root, ".waybill", store, "staging"),
+		tree: newStore(root, id), library: newStore(filepath.Join(state, "objects"), id),
 		journal: filepath.Join(state, "journal"),
 		writes:  make(map[string][]span), syncs: make(map[string][]*syscallMade), made: make(map[string]*syscallMade),
 		sized: make(map[string][]*syscallMade), replies: make(map[string]int),
@@ -106,7 +129,21 @@ func newLedger(root, state, store string, calls []*syscallMade) (*ledger, error)
 		}
 	}
 	slices.SortFunc(l.records, func(a, b *fact) int { return int(a.Seq) - int(b.Seq) })
+	l.forebears()
 	return l, nil
+}
+
+// forebears finds the records of daemons before the traced one, which writes some
+// of them again with the pages they are in: they were durable when it began.
+func (l *ledger) forebears() {
+	for i, f := range slices.Backward(l.records) {
+		if f.Kind == "daemon.started" {
+			for _, old := range l.records[:i] {
+				old.began, old.durable = before, before
+			}
+			return
+		}
+	}
 }
 
 func (l *ledger) enter(c *syscallMade, peers map[string]*outgoing, pages map[string]*pageOrder) error {
@@ -118,7 +155,9 @@ func (l *ledger) enter(c *syscallMade, peers map[string]*outgoing, pages map[str
 		}
 		return nil
 	case "fallocate", "ftruncate":
-		l.sized[c.path(0)] = append(l.sized[c.path(0)], c)
+		if c.ok() {
+			l.sized[c.path(0)] = append(l.sized[c.path(0)], c)
+		}
 	case "openat":
 		if c.ok() && strings.Contains(c.args[2], "O_CREAT") {
 			l.made[c.retPath] = c
@@ -135,20 +174,23 @@ func (l *ledger) enter(c *syscallMade, peers map[string]*outgoing, pages map[str
 			return err
 		}
 		to, err := c.at(2)
-		if c.ok() && filepath.Dir(from) == l.staging {
+		if c.ok() && l.isStaged(from) {
 			l.placed = append(l.placed, move{from, to, c.enter, c.exit})
 		}
 		return err
 	case "unlinkat":
 		path, err := c.at(0)
-		if filepath.Dir(path) == l.staging {
-			l.removed = append(l.removed, removal{path, c.enter})
+		switch {
+		case l.isStaged(path):
+			l.removed = append(l.removed, removal{path, c.enter, c.exit})
+		case c.ok() && l.isContent(path):
+			l.dropped = append(l.dropped, removal{path, c.enter, c.exit})
 		}
 		return err
 	case "pwrite64":
 		path := c.path(0)
 		off := c.int(3)
-		if filepath.Dir(path) == l.staging {
+		if l.isStaged(path) {
 			l.writes[path] = append(l.writes[path], span{sessions.Range{off, off + c.int(2)}, c.enter, c.exit})
 			return nil
 		}
@@ -176,6 +218,10 @@ func (l *ledger) enter(c *syscallMade, peers map[string]*outgoing, pages map[str
 		}
 		if peers[peer] == nil {
 			peers[peer] = new(outgoing)
+		}
+		if n := peers[peer].answered(data[:c.ret]); n > 0 {
+			l.replies[httpKey(peer, n)] = c.enter
+			return nil
 		}
 		frames, err := peers[peer].write(c.enter, data[:c.ret])
 		for _, f := range frames {
@@ -292,4 +338,23 @@ func (l *ledger) find(fits func(*fact) bool) *fact {
 	return nil
 }
 
-func (l *ledger) staged(id string) string { return filepath.Join(l.staging, id) }
+// isStaged tells a file that is not in its place yet.
+func (l *ledger) isStaged(path string) bool {
+	dir := filepath.Dir(path)
+	return dir == l.tree.staging || dir == l.library.staging
+}
+
+// isContent tells a content in its place, objects/ab/<sha256>.
+func (l *ledger) isContent(path string) bool {
+	shelf := filepath.Dir(path)
+	return filepath.Dir(shelf) == l.library.root && len(filepath.Base(path)) == 2*sha256.Size
+}
+
+// content is where the content with a digest is kept.
+func (l *ledger) content(digest string) string {
+	return filepath.Join(l.library.root, digest[:2], digest)
+}
+
+// httpKey names the nth answer that was written to a connection of plain HTTP,
+// whose end at the daemon is called as strace calls it.
+func httpKey(socket string, n int) string { return fmt.Sprint(socket, " ", n) }

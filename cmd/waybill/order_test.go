@@ -64,6 +64,11 @@ type ack struct {
 	rewrites, again bool
 
 	job string // of an async action
+
+	// document: of the library, whose every request is one commit. task is what
+	// a transfer of a file task was told, of session and Range.
+	document bool
+	task     *taskTold
 }
 
 // breaches checks every acknowledgement, and every effect in the trace
@@ -78,15 +83,18 @@ func (l *ledger) breaches(acks []ack) (found []breach, checked map[string]int) {
 		c.ack(&acks[i])
 	}
 	for _, f := range l.records {
+		if f.began == before {
+			continue
+		}
 		switch f.Kind {
 		case "upload.opened":
-			c.staged(f, f.Body.Session, "opening of upload")
+			c.staged(f, c.tree.staged(f.Body.Session), "opening of upload")
 		case "job.queued":
 			if f.Body.Action == "file_upload_chunk" {
-				c.staged(f, f.Body.Job, "queued chunk")
+				c.staged(f, c.tree.staged(f.Body.Job), "queued chunk")
 			}
 		case "upload.placed":
-			c.foundPlaced(f)
+			c.foundPlaced(f, filepath.Join(c.tree.root, f.Body.Path))
 		}
 	}
 	for _, m := range l.placed {
@@ -95,6 +103,7 @@ func (l *ledger) breaches(acks []ack) (found []breach, checked map[string]int) {
 	for _, r := range l.removed {
 		c.removal(r)
 	}
+	c.documents()
 	return c.found, c.checked
 }
 
@@ -119,11 +128,11 @@ func (c *checker) committed(f *fact, at int, format string, args ...any) {
 	}
 }
 
-// syncedWithin requires what happened to path by after to be durable before.
-func (c *checker) syncedWithin(kind breachKind, path string, after, before int, format string, args ...any) {
-	if at := c.synced(path, after); at >= before {
+// syncedWithin requires what happened to path by after to be durable by until.
+func (c *checker) syncedWithin(kind breachKind, path string, after, until int, format string, args ...any) {
+	if at := c.synced(path, after); at >= until {
 		c.add(kind, "%s: %s was to be synced between %d and %s, and is at %s",
-			fmt.Sprintf(format, args...), strings.TrimPrefix(path, c.root), after, lineOf(before), lineOf(at))
+			fmt.Sprintf(format, args...), strings.TrimPrefix(path, filepath.Dir(c.tree.root)), after, lineOf(until), lineOf(at))
 	}
 }
 
@@ -141,15 +150,19 @@ func (c *checker) ack(a *ack) {
 		c.add(disorder, "the reply %s is not in the trace", a.key)
 		return
 	}
-	chunk := a.session != "" && !a.async
+	chunk := a.session != "" && !a.async && a.task == nil
 	if a.action != "" && (!chunk || a.again) {
 		c.checked["records by ref"]++
 		c.committed(c.find(func(f *fact) bool { return f.Ref == a.key }), reply, "reply to %s %s", a.action, a.key)
 	}
 	switch {
+	case a.document:
+		c.request(a, reply)
+	case a.task != nil:
+		c.transfer(a, reply)
 	case chunk && !a.again:
 		c.checked["chunks"]++
-		c.chunk(a, reply)
+		c.chunk(a, c.tree.staged(a.session), reply)
 	case a.async:
 		c.checked["async"]++
 		c.job(a, reply)
@@ -166,8 +179,7 @@ func (c *checker) ack(a *ack) {
 
 // chunk requires that a chunk's bytes were synced before the record that
 // names them was begun, and that it was committed before the reply.
-func (c *checker) chunk(a *ack, reply int) {
-	path := c.ledger.staged(a.session)
+func (c *checker) chunk(a *ack, path string, reply int) {
 	after := 0
 	if a.after != "" {
 		after = c.replies[a.after]
@@ -184,31 +196,29 @@ func (c *checker) chunk(a *ack, reply int) {
 		c.add(disorder, "chunk %v of %s was answered and not written", a.Range, a.session)
 		return
 	}
-	last := 0
 	for _, w := range mine {
-		last = max(last, w.exit)
 		if a.rewrites {
 			c.checked["rewrites"]++
 			c.committed(c.find(func(f *fact) bool {
-				return f.Kind == "upload.unstored" && f.Body.Session == a.session && f.began > after && f.covers([]span{w})
+				return f.Kind == "upload.unstored" && f.Body.Session == a.session && f.began > after && f.covers(w.Range)
 			}), w.enter, "rewriting of %v of %s", w.Range, a.session)
 		}
-	}
-	stored := c.stored(a.session, mine, last)
-	c.committed(stored, reply, "reply to chunk %v of %s", a.Range, a.session)
-	counts := reply
-	if stored != nil {
-		counts = min(counts, stored.began)
-	}
-	for _, w := range mine {
+		// A transfer of any length is made durable bit by bit, so each write has
+		// a record of its own to wait for.
+		stored := c.stored(a.session, w)
+		c.committed(stored, reply, "reply to chunk %v of %s", a.Range, a.session)
+		counts := reply
+		if stored != nil {
+			counts = min(counts, stored.began)
+		}
 		c.syncedWithin(unsyncedBytes, path, w.exit, counts, "chunk %v of %s", a.Range, a.session)
 	}
 }
 
-// stored returns the first record that names bytes written up to after.
-func (c *checker) stored(session string, written []span, after int) *fact {
+// stored returns the first record that names what a write has written.
+func (c *checker) stored(session string, w span) *fact {
 	return c.find(func(f *fact) bool {
-		return f.Kind == "upload.stored" && f.Body.Session == session && f.began > after && f.covers(written)
+		return f.Kind == "upload.stored" && f.Body.Session == session && f.began > w.exit && f.covers(w.Range)
 	})
 }
 
@@ -226,32 +236,33 @@ func (c *checker) job(a *ack, reply int) {
 		return
 	}
 	if a.session == "" {
-		if made := c.made[c.ledger.staged(a.job)]; made != nil {
+		if made := c.made[c.tree.staged(a.job)]; made != nil {
 			c.committed(claimed, made.enter, "start of job %s", a.job)
 		}
 		return
 	}
-	for _, w := range c.writes[c.ledger.staged(a.session)] {
+	for _, w := range c.writes[c.tree.staged(a.session)] {
 		if w.Range[0] >= a.Range[0] && w.Range[1] <= a.Range[1] {
 			c.committed(claimed, w.enter, "start of job %s", a.job)
-			c.committed(c.stored(a.session, []span{w}, w.exit), done.began, "end of job %s", a.job)
+			c.committed(c.stored(a.session, w), done.began, "end of job %s", a.job)
 		}
 	}
 }
 
 // staged requires that the file, its length and bytes it was given at once,
 // and its entry were durable before the record that relies on them was begun.
-func (c *checker) staged(f *fact, id, what string) {
-	path := c.ledger.staged(id)
-	made := c.made[path]
+func (c *checker) staged(f *fact, path, what string) {
+	id, made := filepath.Base(path), c.made[path]
 	if made == nil {
 		return // before the trace began
 	}
 	c.checked["staged files"]++
-	c.syncedWithin(unsyncedDir, c.staging, made.exit, f.began, "%s %s", what, id)
+	c.syncedWithin(unsyncedDir, filepath.Dir(path), made.exit, f.began, "%s %s", what, id)
 	last := made.exit
 	for _, s := range c.sized[path] {
-		last = max(last, s.exit)
+		if s.exit < f.began {
+			last = max(last, s.exit)
+		}
 	}
 	if f.Kind == "job.queued" {
 		for _, w := range c.writes[path] {
@@ -265,22 +276,31 @@ func (c *checker) staged(f *fact, id, what string) {
 // recorded before, every byte synced before; then the entry durable, and
 // those of new parents, before the record that says so is begun.
 func (c *checker) placing(m move) {
-	c.checked["placed files"]++
 	id := filepath.Base(m.from)
 	of := func(kind string) *fact {
 		return c.find(func(f *fact) bool { return f.Kind == kind && f.Body.Session == id })
 	}
+	what, in, placed := "placed files", c.tree, of("upload.placed")
+	if filepath.Dir(m.from) == c.library.staging {
+		what, in, placed = "placed contents", c.library, of("upload.published")
+	}
+	c.checked[what]++
 	c.committed(of("upload.sealed"), m.enter, "rename of %s", id)
 	for _, w := range c.writes[m.from] {
 		c.syncedWithin(unsyncedBytes, m.from, w.exit, m.enter, "rename of %s", id)
 	}
-	placed := of("upload.placed")
+	for _, s := range c.sized[m.from] {
+		c.syncedWithin(unsyncedBytes, m.from, s.exit, m.enter, "rename of %s, whose length was set", id)
+	}
+	if placed == nil && in == c.library && (of("upload.cancelled") != nil || of("upload.rejected") != nil) {
+		return // nothing has come to rely on it
+	}
 	if placed == nil {
-		c.add(uncommitted, "rename of %s: there is no upload.placed", id)
+		c.add(uncommitted, "rename of %s: there is no record of it", id)
 		return
 	}
 	c.syncedWithin(unsyncedDir, filepath.Dir(m.to), m.exit, placed.began, "%s in place", id)
-	for dir := filepath.Dir(m.to); strings.HasPrefix(dir, c.root); dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(m.to); strings.HasPrefix(dir, in.root); dir = filepath.Dir(dir) {
 		if made := c.made[dir]; made != nil && made.exit < placed.began {
 			c.checked["new parents"]++
 			c.syncedWithin(unsyncedDir, filepath.Dir(dir), made.exit, placed.began, "parent %s of %s", dir, id)
@@ -290,12 +310,11 @@ func (c *checker) placing(m move) {
 
 // foundPlaced requires of a file that was in place already, put there by a
 // daemon that was killed, that its entry is made durable all the same.
-func (c *checker) foundPlaced(f *fact) {
+func (c *checker) foundPlaced(f *fact, path string) {
 	if slices.ContainsFunc(c.placed, func(m move) bool { return filepath.Base(m.from) == f.Body.Session }) {
 		return
 	}
 	c.checked["found in place"]++
-	path := filepath.Join(c.root, f.Body.Path)
 	c.syncedWithin(unsyncedDir, filepath.Dir(path), 0, f.began, "%s found in place", f.Body.Session)
 }
 
@@ -306,7 +325,9 @@ func (c *checker) removal(r removal) {
 	id := filepath.Base(r.path)
 	ends := []string{"upload.cancelled", "upload.rejected", "upload.expired", "job.done", "job.failed", "job.poisoned"}
 	c.committed(c.find(func(f *fact) bool {
-		return slices.Contains(ends, f.Kind) && (f.Body.Session == id || f.Body.Job == id)
+		// What every daemon carries in itself is not stored.
+		builtin := f.Kind == "upload.sealed" && slices.Contains(builtins, f.Body.Digest)
+		return (builtin || slices.Contains(ends, f.Kind)) && (f.Body.Session == id || f.Body.Job == id)
 	}), r.enter, "removal of %s", id)
 }
 

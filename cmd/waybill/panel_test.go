@@ -87,8 +87,8 @@ func (p *panel) read() {
 	}
 }
 
-// answerKey is what ties an answer to its request: the id, the echo, or the
-// file of an upload frame.
+// answerKey is what ties an answer to its request: the id, the echo, the file of
+// an upload frame, or the trace_id of a request to the document library.
 func answerKey(msg []byte) string {
 	if r, err := panelwire.ParseReply(msg); err == nil {
 		if r.HasID {
@@ -97,10 +97,14 @@ func answerKey(msg []byte) string {
 		return string(r.Echo)
 	}
 	var frame struct {
-		ID string `json:"file_id"`
+		ID    string `json:"file_id"`
+		Trace string `json:"trace_id"`
 	}
 	if json.Unmarshal(msg, &frame) != nil {
 		return ""
+	}
+	if frame.Trace != "" {
+		return frame.Trace
 	}
 	return frameKey(frame.ID)
 }

@@ -184,7 +184,9 @@ func waybillIn(t *testing.T, dir string, env []string, args ...string) result {
 	t.Helper()
 	p := start(t, dir, env, args...)
 	code := p.wait()
-	return result{code, p.out.String(), p.stderr()}
+	r := result{code, p.out.String(), p.stderr()}
+	p.out = output{} // the cleanup holds p as long as the test runs
+	return r
 }
 
 // server is a daemon on a tree of its own.

@@ -219,9 +219,22 @@ type outgoing struct {
 	marks  []mark // where in rest a write began
 	opened bool   // the handshake is over
 	other  bool   // not a WebSocket
+	// answers counts those of plain HTTP.
+	answers int
 }
 
 type mark struct{ at, enter int }
+
+// answered returns which answer of plain HTTP begins with a write, 0 if none
+// does. Whoever asks for one thing at a time gets each in writes of its own.
+func (o *outgoing) answered(data []byte) int {
+	if o.opened || !bytes.HasPrefix(data, []byte("HTTP/1.1 ")) || bytes.HasPrefix(data, []byte("HTTP/1.1 1")) {
+		return 0
+	}
+	o.other = true
+	o.answers++
+	return o.answers
+}
 
 func (o *outgoing) write(enter int, data []byte) (frames []sentFrame, err error) {
 	if o.other {

@@ -1,33 +1,22 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"waybill/journal"
 	"waybill/sessions"
-)
-
-var (
-	tortureKills = flag.Int("torture.kills", 20, "how often TestKillLoop kills the daemon")
-	tortureSeed  = flag.Uint64("torture.seed", 0, "what TestKillLoop draws from; 0 draws that too")
 )
 
 const (
@@ -42,10 +31,7 @@ const (
 // TestKillLoop kills the real daemon at random moments under load, starts it
 // again at once, and holds everything it ever answered against what is there.
 func TestKillLoop(t *testing.T) {
-	kills := *tortureKills
-	if testing.Short() {
-		kills = min(kills, 5)
-	}
+	kills := killsOf(20)
 	begun := time.Now()
 	w := newTorture(t, binary)
 	for range kills {
@@ -54,9 +40,7 @@ func TestKillLoop(t *testing.T) {
 	w.open()
 	w.finish()
 	w.check()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	assert.Empty(t, strings.Join(w.wrong, "\n"), "broken promises; -torture.seed %d", w.seed)
+	w.verdict()
 	t.Logf("%d kills and %d more while starting, in %s: %+v", kills, w.early, time.Since(begun).Round(time.Millisecond), w.count)
 }
 
@@ -71,10 +55,7 @@ func TestKillLoopCatches(t *testing.T) {
 	const most = 60
 	for n := range most {
 		w.round()
-		w.mu.Lock()
-		wrong := w.wrong
-		w.mu.Unlock()
-		if len(wrong) > 0 {
+		if wrong := w.faults(); len(wrong) > 0 {
 			t.Logf("caught after %d kills: %s", n+1, wrong[0])
 			return
 		}
@@ -82,33 +63,16 @@ func TestKillLoopCatches(t *testing.T) {
 	t.Errorf("not caught by %d kills; -torture.seed %d", most, w.seed)
 }
 
-// torture is a daemon with its uploaders, and all it has promised them.
+// torture is a siege by uploaders, and all that they were promised.
 type torture struct {
-	t *testing.T
-	s *server
-	// program and env are what is run as the daemon.
-	program string
-	env     []string
-	token   string
-	seed    uint64
-	rng     *rand.Rand
-	early   int // kills of a daemon that had not said it serves
-	quit    chan struct{}
-	all     sync.WaitGroup
+	*siege
 
-	mu   sync.Mutex
-	cond *sync.Cond
-	// up is closed while the daemon serves and has been looked at.
-	up    chan struct{}
-	epoch int
-	// verified counts the uploaders that have found in order what they were
-	// promised before this epoch; alive those there are.
-	verified, alive int
-	stopping        bool
-	shelves         map[string]*shelf // by path
-	wrong           []string
-	count           tally
-	senders         []*uploader
+	// What follows is guarded by mu.
+
+	shelves map[string]*shelf // by path
+	count   tally
+
+	senders []*uploader
 }
 
 // tally is how much was shown.
@@ -135,87 +99,27 @@ type shelf struct{ settled, coming string }
 // newTorture starts the daemon and its uploaders, which wait for open.
 func newTorture(t *testing.T, program string, env ...string) *torture {
 	t.Helper()
-	seed := *tortureSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Logf("-torture.seed %d", seed)
-	s := place(t, t.TempDir())
-	// An address of its own: nobody else's connections take the port while
-	// the daemon is down.
-	s.addr = "127.0.0.14:0"
-	w := &torture{
-		t: t, s: s, program: program, env: clean(env...), seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
-		quit: make(chan struct{}), up: make(chan struct{}), shelves: make(map[string]*shelf), alive: uploaders,
-	}
-	w.cond = sync.NewCond(&w.mu)
+	w := &torture{siege: newSiege(t, "127.0.0.14:0", program, env), shelves: make(map[string]*shelf)}
+	w.left = w.checkFiles
+	w.started = func() { w.checkFiles(); w.checkStaging() }
+	var run []func()
 	for n := range uploaders {
-		u := &uploader{w: w, n: n, rng: rand.New(rand.NewPCG(seed, uint64(n)+1)), fresh: pathsEach}
-		w.senders = append(w.senders, u)
+		u := &uploader{w: w, n: n, rng: rand.New(rand.NewPCG(w.seed, uint64(n)+1)), fresh: pathsEach}
+		w.senders, run = append(w.senders, u), append(run, u.run)
 		for k := range pathsEach {
 			path := uploaderPath(n, k)
 			u.paths = append(u.paths, path)
 			w.shelves[path] = new(shelf)
 			if k%3 == 0 {
-				old := filepath.Join(s.root, path)
+				old := filepath.Join(w.s.root, path)
 				require.NoError(t, os.MkdirAll(filepath.Dir(old), 0o755))
 				require.NoError(t, os.WriteFile(old, []byte(path), 0o644))
 				w.shelves[path].settled = sumOfBytes([]byte(path))
 			}
 		}
 	}
-	w.start()
-	token, err := os.ReadFile(s.token())
-	require.NoError(t, err)
-	w.token = strings.TrimSpace(string(token))
-	for _, u := range w.senders {
-		w.all.Go(u.run)
-	}
-	t.Cleanup(func() {
-		close(w.quit)
-		s.kill()
-		w.all.Wait()
-	})
+	w.lay(run...)
 	return w
-}
-
-func (w *torture) begin() { w.t.Helper(); w.s.begin(w.env, w.program) }
-
-// start starts the daemon and looks at what it makes of what it finds.
-func (w *torture) start() {
-	w.t.Helper()
-	w.begin()
-	w.s.await()
-	w.checkFiles()
-	w.checkStaging()
-}
-
-// round lets the uploaders work, kills the daemon and starts it again.
-func (w *torture) round() {
-	w.t.Helper()
-	w.open()
-	// A daemon that nobody has come back to yet is killed too.
-	if w.epoch == 1 || w.rng.IntN(4) > 0 {
-		w.awaitVerified()
-	}
-	time.Sleep(w.lifetime())
-	w.kill()
-	for w.rng.IntN(3) == 0 { // and one that is still starting
-		w.begin()
-		time.Sleep(time.Duration(w.rng.IntN(80)) * time.Millisecond)
-		w.kill()
-	}
-	w.start()
-}
-
-// lifetime is how long the daemon lives on; now and then long enough for jobs
-// that wait after they were cut off.
-func (w *torture) lifetime() time.Duration {
-	most := 400
-	if w.rng.IntN(8) == 0 {
-		most = 2000
-	}
-	return time.Duration(w.rng.IntN(most)) * time.Millisecond
 }
 
 func uploaderPath(n, k int) string {
@@ -223,92 +127,6 @@ func uploaderPath(n, k int) string {
 		return fmt.Sprintf("of-%d-%d", n, k)
 	}
 	return fmt.Sprintf("below/%d/%d/file", n, k)
-}
-
-// open lets the uploaders come.
-func (w *torture) open() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.epoch++
-	w.verified = 0
-	close(w.up)
-}
-
-// awaitUp waits until the daemon may be dialled.
-func (w *torture) awaitUp() (epoch int, ok bool) {
-	w.mu.Lock()
-	up := w.up
-	w.mu.Unlock()
-	select {
-	case <-up:
-	case <-w.quit:
-		return 0, false
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.epoch, true
-}
-
-// awaitVerified waits until every uploader has checked the restarted daemon.
-func (w *torture) awaitVerified() {
-	late := time.AfterFunc(longest, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.wrong = append(w.wrong, "the uploaders do not come back")
-		w.verified = math.MaxInt / 2
-		w.cond.Broadcast()
-	})
-	defer late.Stop()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for w.verified < w.alive {
-		w.cond.Wait()
-	}
-	require.Positive(w.t, w.alive, "no uploader is left: %v", w.wrong)
-}
-
-// checked is called by an uploader that found all in order.
-func (w *torture) checked(epoch int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if epoch == w.epoch {
-		w.verified++
-		w.cond.Broadcast()
-	}
-}
-
-// kill kills the daemon and looks at what it left.
-func (w *torture) kill() {
-	w.mu.Lock()
-	select {
-	case <-w.up:
-		w.up = make(chan struct{}) // first, so that nobody dials in vain
-	default:
-		w.early++
-	}
-	w.mu.Unlock()
-	w.s.kill()
-	ws, ok := w.s.p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	require.True(w.t, ok && ws.Signaled(), "it had ended by itself: %s", w.s.p.stderr())
-	w.checkLog()
-	w.checkFiles()
-	_, err := journal.Verify(context.Background(), filepath.Join(w.s.state, "journal"))
-	require.NoError(w.t, err, "what the kill left of the journal")
-}
-
-// checkLog finds what the daemon itself calls an error.
-func (w *torture) checkLog() {
-	for line := range strings.Lines(w.s.p.stderr()) {
-		if strings.Contains(line, `"level":"error"`) || !strings.HasPrefix(line, "{") {
-			w.fault("the daemon says %s", strings.TrimSpace(line))
-		}
-	}
-}
-
-func (w *torture) fault(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
 }
 
 // tell changes the tally.
@@ -380,10 +198,12 @@ func (w *torture) checkFiles() {
 type folded struct {
 	Records  int `json:"records"`
 	Sessions struct {
-		Uploads []foldedUpload `json:"uploads"`
-		Ended   []foldedUpload `json:"ended_uploads"`
+		Uploads   []foldedUpload   `json:"uploads"`
+		Ended     []foldedUpload   `json:"ended_uploads"`
+		Downloads []foldedDownload `json:"downloads"`
 	} `json:"sessions"`
-	Jobs []struct {
+	Library foldedLibrary `json:"library"`
+	Jobs    []struct {
 		Job   string `json:"job"`
 		State string `json:"state"`
 	} `json:"jobs"`
@@ -407,16 +227,6 @@ func (f *folded) liveJobs() (ids []string) {
 	return ids
 }
 
-// replay is `journal replay`, as text and unpacked.
-func (w *torture) replay(args ...string) (string, folded) {
-	w.t.Helper()
-	r := waybill(w.t, append([]string{"journal", "replay"}, args...)...)
-	require.Zero(w.t, r.code, r.err)
-	var f folded
-	require.NoError(w.t, json.Unmarshal([]byte(r.out), &f))
-	return r.out, f
-}
-
 // checkStaging requires that every staged file belongs to a session or a job
 // that lives. Nobody but the queue is at work while it looks.
 func (w *torture) checkStaging() {
@@ -437,28 +247,14 @@ func (w *torture) checkStaging() {
 }
 
 // below lists a directory of the store in .waybill.
-func (w *torture) below(dir string) (names []string) {
+func (w *torture) below(dir string) []string {
 	w.t.Helper()
-	entries, err := filepath.Glob(filepath.Join(w.s.root, ".waybill", "*", dir, "*"))
-	require.NoError(w.t, err)
-	for _, e := range entries {
-		names = append(names, filepath.Base(e))
-	}
-	return names
+	return w.names(filepath.Join(w.s.root, ".waybill", "*", dir))
 }
 
 // finish lets every upload come to its end, and what nobody knows of.
 func (w *torture) finish() {
-	w.mu.Lock()
-	w.stopping = true
-	w.mu.Unlock()
-	done := make(chan struct{})
-	go func() { w.all.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(2 * longest):
-		require.FailNow(w.t, "the uploads do not end", "%v\n%s", w.wrong, w.s.p.stderr())
-	}
+	w.raise()
 	var left folded
 	eventually(w.t, "the queue is empty", func() bool {
 		_, left = w.replay(w.s.client()...)
@@ -511,16 +307,7 @@ func (w *torture) check() {
 	}
 	w.checkHistory()
 
-	// The fold of the records over HTTP, and of the files once they are at
-	// rest, up to the same record.
-	live, f := w.replay(w.s.client()...)
-	w.s.stop()
-	w.checkLog()
-	state := []string{"--state", w.s.state}
-	still, _ := w.replay(append(state, "--at", fmt.Sprint(f.Records-1))...)
-	assert.Equal(t, live, still, "a fold of the stopped journal")
-	r := waybill(t, append([]string{"journal", "verify"}, state...)...)
-	assert.Zero(t, r.code, r.err)
+	f = w.checkReplay()
 	assert.Empty(t, w.below("staging"), "staged files are left")
 	w.count.Orphans = len(w.below("orphans"))
 	w.count.Records = f.Records

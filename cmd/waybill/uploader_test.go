@@ -83,10 +83,6 @@ func (u *uploader) run() {
 		if u.p != nil {
 			u.p.close()
 		}
-		u.w.mu.Lock()
-		u.w.alive--
-		u.w.cond.Broadcast()
-		u.w.mu.Unlock()
 	}()
 	for {
 		var err error
@@ -94,10 +90,7 @@ func (u *uploader) run() {
 			err = u.connect()
 		}
 		if err == nil && u.cur == nil {
-			u.w.mu.Lock()
-			stop := u.w.stopping
-			u.w.mu.Unlock()
-			if stop {
+			if u.w.ending() {
 				return
 			}
 			u.cur = u.draw()
