@@ -177,7 +177,7 @@ func TestFTPDataConnection(t *testing.T) {
 	c.want(425, "STOR %s", o.FakeName)
 	back := r.read(o)
 	reader := r.ftp(back)
-	stranger = dialFrom(t, "127.0.0.2", reader.epsv())
+	dialFrom(t, "127.0.0.2", reader.epsv())
 	reader.want(425, "RETR %s", back.FakeName)
 	reader.want(425, "RETR %s", back.FakeName)
 	got, code := reader.get("RETR %s", back.FakeName)

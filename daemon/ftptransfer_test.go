@@ -481,8 +481,6 @@ func TestFTPExpiry(t *testing.T) {
 	assert.Equal(t, 226, code, text)
 }
 
-var errMade = errors.New("made up")
-
 // After a failure of the journal nothing is answered.
 func TestFTPJournalFails(t *testing.T) {
 	var broken atomic.Bool
