@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -83,9 +85,13 @@ func (l *librig) hangUp() {
 	for _, t := range l.liveTasks() {
 		t.mu.Lock()
 		w := t.writer
+		readers := slices.Collect(maps.Keys(t.readers))
 		t.mu.Unlock()
 		if w != nil {
 			_, _ = w.Keep()
+		}
+		for _, r := range readers {
+			_ = r.Close()
 		}
 	}
 }

@@ -354,3 +354,45 @@ func TestLimitsOfATransfer(t *testing.T) {
 	_, err = l.upload(made, make([]byte, 1000))
 	require.NoError(t, err)
 }
+
+// No action of the panels' protocol reaches a task, live or ended.
+func TestTasksAreNoTransfersOfPanels(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	made := l.create("doc")
+	r, err := l.as("admin", fileOp("doc", "read"))
+	reading := want[*TaskOpened](t, r, err)
+	session := func(o *TaskOpened) sessions.ID {
+		n := o.FakeName
+		id, err := sessions.ParseID(n[:8] + "-" + n[8:12] + "-" + n[12:16] + "-" + n[16:20] + "-" + n[20:])
+		require.NoError(t, err)
+		return id
+	}
+	none := func() {
+		t.Helper()
+		for _, a := range []Action{
+			&UploadChunk{Session: session(made), Data: []byte("x")}, &UploadCancel{Session: session(made)}, &UploadStatusOf{Session: session(made)},
+			&DownloadChunk{Session: session(reading), To: 0}, &DownloadClose{Session: session(reading)},
+		} {
+			_, err := l.do(a)
+			assert.Equal(t, CodeNoTransfer, CodeOf(err), a.Name())
+			if spec, _ := Lookup(a.Name()); spec.Async {
+				assert.Equal(t, "error", l.outcome(l.queueAs(rigCaller, a)).State, "%s_async", a.Name())
+			}
+		}
+		res, err := l.do(TransferList{})
+		list := must[*Transfers](t, res, err)
+		assert.Empty(t, list.Uploads)
+		assert.Empty(t, list.Downloads)
+	}
+	w, err := l.task(made).Store(0, false)
+	require.NoError(t, err)
+	from, err := l.task(reading).Read()
+	require.NoError(t, err)
+	none()
+	_, err = w.Publish("")
+	require.NoError(t, err)
+	require.NoError(t, from.Finish())
+	require.NoError(t, from.Close())
+	none()
+}
