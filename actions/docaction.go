@@ -130,7 +130,7 @@ func (a *Login) recorded() any {
 	return struct {
 		Username string `json:"username"`
 		Password string `json:"password"`
-	}{a.Username, redacted}
+	}{shortName(a.Username), redacted}
 }
 
 func (RefreshToken) recorded() any { return nil }

@@ -29,20 +29,15 @@ func (e *Engine) login(c *docCall, a *Login) (DocResult, error) {
 		return nil, err
 	}
 	peer := network(c.Peer)
-	if wait, first := e.guard.blocked(a.Username, peer, rules, e.cfg.Now()); wait > 0 {
-		refusal := &acl.Refusal{Code: acl.CodeLoginBlocked, RetryAfter: seconds(wait)}
-		if !first {
-			e.CountRefused("login blocked", c.Peer)
-			return nil, refusal
-		}
-		return nil, e.refuseLogin(c, refusal)
-	}
-	right, err := e.checkPassword(a.Password, verifier)
-	if err != nil {
-		return nil, err
-	}
-	if !right {
-		e.guard.failed(a.Username, peer, rules, e.cfg.Now())
+	account := shortName(a.Username)
+	wait, first, right := e.tryPassword(a.Password, verifier, account, peer, rules)
+	switch {
+	case wait > 0 && first:
+		return nil, e.refuseLogin(c, &acl.Refusal{Code: acl.CodeLoginBlocked, RetryAfter: seconds(wait)})
+	case wait > 0:
+		e.CountRefused("login blocked", c.Peer)
+		return nil, &acl.Refusal{Code: acl.CodeLoginBlocked, RetryAfter: seconds(wait)}
+	case !right:
 		return nil, e.refuseLogin(c, &acl.Refusal{Code: acl.CodeLogin})
 	}
 	result, err := e.issue(c, a.Username, func(u acl.User) bool { return u.State == 0 && u.Verifier == verifier })
@@ -52,24 +47,41 @@ func (e *Engine) login(c *docCall, a *Login) (DocResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.guard.succeeded(a.Username, peer)
+	e.guard.succeeded(account, peer)
 	return &LoggedIn{Token: result}, nil
 }
 
-// checkPassword compares a password with a verifier; "" stands for a user who
-// does not exist, and costs the same.
-func (e *Engine) checkPassword(hash, verifier string) (bool, error) {
-	// Each takes 19 MiB and a processor: they wait for each other, not for
-	// memory. Nothing else waits for them.
-	if err := e.argon.Acquire(context.Background(), 1); err != nil {
-		return false, err
+// tryPassword compares a password with a verifier, unless the account or the
+// address is blocked. "" stands for a user who does not exist, and costs the
+// same. Whether there is a block is asked when it is this one's turn, so that
+// many tries at one time are not all let through; a failure is counted before
+// the next one's turn comes.
+func (e *Engine) tryPassword(hash, verifier, account, peer string, rules lockouts) (wait time.Duration, first, right bool) {
+	if wait, first = e.guard.blocked(account, peer, rules, e.cfg.Now()); wait > 0 {
+		return wait, first, false
 	}
+	// Each takes 19 MiB and a processor: they wait for each other, not for
+	// memory. Nothing else waits for them. A background context never ends.
+	_ = e.argon.Acquire(context.Background(), 1)
 	defer e.argon.Release(1)
+	if wait, first = e.guard.blocked(account, peer, rules, e.cfg.Now()); wait > 0 {
+		return wait, first, false
+	}
 	if verifier == "" {
 		acl.CheckVerifier(e.cfg.Library.Pepper, hash, acl.Dummy())
-		return false, nil
+	} else {
+		right = acl.CheckVerifier(e.cfg.Library.Pepper, hash, verifier)
 	}
-	return acl.CheckVerifier(e.cfg.Library.Pepper, hash, verifier), nil
+	if !right {
+		e.guard.failed(account, peer, rules, e.cfg.Now())
+	}
+	return 0, false, right
+}
+
+// shortName cuts a claimed name that nobody can have: strangers choose it, and
+// it is kept in records and in memory.
+func shortName(name string) string {
+	return name[:min(len(name), maxClaimedName)]
 }
 
 // newVerifier makes what is kept of a typed password.
@@ -108,7 +120,7 @@ func (e *Engine) issue(c *docCall, name string, good func(acl.User) bool) (strin
 func (e *Engine) refuseLogin(c *docCall, refusal *acl.Refusal) error {
 	e.CountRefused(c.Action.Name(), c.Peer)
 	body := c.body(Code(refusal.Code))
-	body.User, body.Retry, body.JTI = clip(c.Username), refusal.RetryAfter, ""
+	body.User, body.Retry, body.JTI = shortName(c.Username), refusal.RetryAfter, ""
 	if err := e.record(origin{unknownActor, c.Via, c.Ref}, KindRefused, body); err != nil {
 		return err
 	}

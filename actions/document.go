@@ -189,6 +189,9 @@ func (e *Engine) decideDoc(c *docCall, r rule) (DocResult, error) {
 		}
 		var facts []journal.Fact
 		facts, result, refusal = r(s, who, now)
+		if errors.Is(refusal, errUnhashed) {
+			return nil, refusal
+		}
 		if refusal != nil {
 			return []journal.Fact{c.refused(refusal)}, nil
 		}

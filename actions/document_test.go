@@ -3,8 +3,11 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -339,4 +342,82 @@ func TestStrangersDoNotFillTheJournal(t *testing.T) {
 	assert.Contains(t, last, `"document token":200`)
 	assert.Contains(t, last, `"login":200`)
 	assert.Contains(t, last, `"refreshToken":200`)
+}
+
+// Tries that come all at one time are not all let through: of those that are
+// being compared when the block comes, some are.
+func TestLockoutOfTriesAtOneTime(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	var tried, blocked atomic.Int64
+	var all sync.WaitGroup
+	for range 60 {
+		all.Go(func() {
+			switch _, err := l.nobody(login("admin", "wrong")); {
+			case errors.Is(err, acl.CodeLogin):
+				tried.Add(1)
+			case errors.Is(err, acl.CodeLoginBlocked):
+				blocked.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	assert.LessOrEqual(t, tried.Load(), int64(5+maxArgon-1))
+	assert.Equal(t, int64(60), tried.Load()+blocked.Load())
+}
+
+// A name that nobody can have is not kept whole, in the journal or in memory.
+func TestLongNamesOfStrangers(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	from := l.log.Head().Size
+	long := strings.Repeat("x", 30_000)
+	_, err := l.nobody(&Login{Username: long})
+	refused(t, acl.CodeNoCredentials, nil, err)
+	_, err = l.nobody(login(long, "wrong"))
+	refused(t, acl.CodeLogin, nil, err)
+	_, err = l.Document(context.Background(), DocCall{Username: long, Token: "x", Via: "test", Action: RefreshToken{}})
+	refused(t, acl.CodeToken, nil, err)
+	for _, line := range l.lines(from) {
+		assert.Less(t, len(line), 600)
+	}
+	l.guard.mu.Lock()
+	defer l.guard.mu.Unlock()
+	for key := range l.guard.accounts {
+		assert.LessOrEqual(t, len(key.account), maxClaimedName)
+	}
+}
+
+// A user who is deleted just when one of the same name is made never ends up
+// without a password.
+func TestNoUserWithoutAPassword(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	for range 30 {
+		l.user("bob")
+		_, _ = both(
+			func() error { _, err := l.asMain(userOp("bob", "delete")); return err },
+			func() error {
+				_, err := l.asMain(&CreateUser{NewUser: acl.NewUser{Username: ptr("bob"), Password: ptr("typed")}})
+				return err
+			},
+		)
+		require.NoError(t, l.core.view(func(s *State) {
+			if u, ok := s.accounts.User("bob"); ok {
+				assert.NotEmpty(t, u.Verifier)
+			}
+		}))
+		_, _ = l.asMain(userOp("bob", "delete"))
+	}
+	// And as it must go if the obstacle vanishes between looking and deciding.
+	var asked []string
+	r, err := l.hashed(false, ptr("typed"), func(verifier string) (DocResult, error) {
+		if asked = append(asked, verifier); verifier == "" {
+			return nil, errUnhashed
+		}
+		return Done{}, nil
+	})
+	want[Done](t, r, err)
+	require.Len(t, asked, 2)
+	assert.True(t, acl.CheckVerifier(l.pepper, acl.HashTyped("typed"), asked[1]))
 }

@@ -1,6 +1,8 @@
 package actions
 
 import (
+	"errors"
+
 	"github.com/google/uuid"
 
 	"waybill/fsview/acl"
@@ -22,16 +24,37 @@ func (e *Engine) createUser(c *docCall, a *CreateUser) (DocResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.hashed(would, a.Password, func(verifier string) (DocResult, error) {
+		return e.decideDoc(c, func(s *State, who *acl.Subject, _ float64) ([]journal.Fact, DocResult, error) {
+			facts, err := create(s, who, verifier)
+			if err == nil && verifier == "" {
+				err = errUnhashed
+			}
+			return facts, Done{}, err
+		})
+	})
+}
+
+// errUnhashed takes back a decision that would keep a password which has not
+// been hashed: it would have been refused a moment before. It is no refusal, and
+// nobody is told.
+var errUnhashed = errors.New("the password has not been hashed")
+
+// hashed decides with the verifier of a typed password. It is made at once if
+// the request would succeed as things stand, and else only if they have changed
+// when it is decided.
+func (e *Engine) hashed(would bool, typed *string, decide func(verifier string) (DocResult, error)) (DocResult, error) {
 	verifier := ""
-	if would {
-		if verifier, err = e.newVerifier(*a.Password); err != nil {
-			return nil, err
+	if !would {
+		if result, err := decide(verifier); !errors.Is(err, errUnhashed) {
+			return result, err
 		}
 	}
-	return e.decideDoc(c, func(s *State, who *acl.Subject, _ float64) ([]journal.Fact, DocResult, error) {
-		facts, err := create(s, who, verifier)
-		return facts, Done{}, err
-	})
+	verifier, err := e.newVerifier(*typed)
+	if err != nil {
+		return nil, err
+	}
+	return decide(verifier)
 }
 
 // would tells whether a request would succeed as things stand.
@@ -52,51 +75,58 @@ func (e *Engine) operateUser(c *docCall, a *OperateUser) (DocResult, error) {
 		op.AvatarCheck = func(file string) error { return s.tree.AvatarReadable(who, file, now) }
 		return s.accounts.OperateUser(who, op, now, s.clock(e.cfg.Now()).UnixMicro())
 	}
-	verifier := ""
+	var out acl.UserOutcome
+	var ended endedTasks
+	var issued int64
+	jti := uuid.NewString()
+	decide := func(verifier string) (DocResult, error) {
+		return e.decideDoc(c, func(s *State, who *acl.Subject, now float64) (facts []journal.Fact, _ DocResult, err error) {
+			ended = endedTasks{}
+			if out, err = operate(s, who, now, verifier); err != nil {
+				return nil, nil, err
+			}
+			if out.NewMark != 0 && verifier == "" {
+				return nil, nil, errUnhashed
+			}
+			if c.issued = ""; out.NewMark != 0 && out.Self {
+				// With this very mark: one that follows voids this token, too.
+				c.issued, issued = jti, max(s.clock(e.cfg.Now()).UnixMicro(), out.NewMark)
+			}
+			if out.Revoked {
+				if facts, err = ended.ofUser(s, out.User); err != nil {
+					return nil, nil, err
+				}
+			}
+			return append(out.Facts, facts...), nil, nil
+		})
+	}
+	var err error
 	if a.Action == "passwd" && a.NewPwd != nil {
-		would, err := e.would(c, func(s *State, who *acl.Subject, now float64) error {
+		var would bool
+		would, err = e.would(c, func(s *State, who *acl.Subject, now float64) error {
 			_, err := operate(s, who, now, "")
 			return err
 		})
-		if err != nil {
-			return nil, err
+		if err == nil {
+			_, err = e.hashed(would, a.NewPwd, decide)
 		}
-		if would {
-			if verifier, err = e.newVerifier(*a.NewPwd); err != nil {
-				return nil, err
-			}
-		}
+	} else {
+		_, err = decide("")
 	}
-	var out acl.UserOutcome
-	var ended endedTasks
-	jti := uuid.NewString()
-	_, err := e.decideDoc(c, func(s *State, who *acl.Subject, now float64) (facts []journal.Fact, _ DocResult, err error) {
-		ended = endedTasks{}
-		if out, err = operate(s, who, now, verifier); err != nil {
-			return nil, nil, err
-		}
-		if c.issued = ""; out.NewMark && out.Self {
-			c.issued = jti
-		}
-		if out.Revoked {
-			if facts, err = ended.ofUser(s, out.User); err != nil {
-				return nil, nil, err
-			}
-		}
-		return append(out.Facts, facts...), nil, nil
-	})
 	if err != nil {
 		return nil, err
 	}
 	e.tasksEnded(&ended)
-	return e.userResult(c, a, out)
+	return e.userResult(c, a, out, issued)
 }
 
-func (e *Engine) userResult(c *docCall, a *OperateUser, out acl.UserOutcome) (DocResult, error) {
+// userResult is the answer, with a new token for whoever has changed the own
+// password: the earlier ones have just been revoked.
+func (e *Engine) userResult(c *docCall, a *OperateUser, out acl.UserOutcome, issued int64) (DocResult, error) {
 	switch {
 	case a.Action == "get_publickey":
 		return &PublicKey{PEM: out.PublicKey}, nil
-	case !out.NewMark:
+	case out.NewMark == 0:
 		return Done{}, nil
 	}
 	if out.User == adminName {
@@ -106,15 +136,6 @@ func (e *Engine) userResult(c *docCall, a *OperateUser, out acl.UserOutcome) (Do
 	}
 	if !out.Self {
 		return &PasswordSet{}, nil
-	}
-	// The asker's own tokens have just been revoked: here is one that is good.
-	var issued int64
-	err := e.core.view(func(s *State) {
-		u, _ := s.accounts.User(out.User)
-		issued = max(s.clock(e.cfg.Now()).UnixMicro(), u.NotBefore)
-	})
-	if err != nil {
-		return nil, err
 	}
 	token, err := acl.SignToken(e.cfg.Library.TokenSecret, out.User, c.issued, issued)
 	return &PasswordSet{Token: token}, err

@@ -68,6 +68,9 @@ const (
 	// refreshLeeway is for how many seconds after its end a token can still be
 	// exchanged.
 	refreshLeeway = 60
+	// maxClaimedName is how many bytes of a name nobody has proven are kept: as
+	// many as the longest name of a user can have.
+	maxClaimedName = 4 * 32
 	// Refusals that cost a stranger nothing are recorded singly up to this rate
 	// and burst, beyond only counted.
 	unprovenEvery = 10 * time.Second

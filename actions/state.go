@@ -103,12 +103,14 @@ func (s *State) Apply(e *journal.Entry) error {
 	}
 	s.next++
 	s.at = e.At
-	s.sessions.Advance(e.At)
-	s.jobs.advance(e.At)
 	if e.Group.N <= 1 {
 		// A group that stops short was cut off by a crash: it is void.
 		s.group = nil
-		return s.fold(e)
+		if err := s.fold(e); err != nil {
+			return err
+		}
+		s.advance(e.At)
+		return nil
 	}
 	if e.Group.I == 1 {
 		s.group = nil
@@ -126,7 +128,15 @@ func (s *State) Apply(e *journal.Entry) error {
 			return fmt.Errorf("record %d: %w", whole[i].entry.Seq, err)
 		}
 	}
+	s.advance(e.At)
 	return nil
+}
+
+// advance forgets what is too old at a time, after the records of that time: what
+// they say was decided when it was still known.
+func (s *State) advance(at time.Time) {
+	s.sessions.Advance(at)
+	s.jobs.advance(at)
 }
 
 // hold copies e, which is valid only during the call.

@@ -396,3 +396,29 @@ func TestTasksAreNoTransfersOfPanels(t *testing.T) {
 	require.NoError(t, from.Close())
 	none()
 }
+
+// What was read of a task is recorded even in the moment in which the task is
+// forgotten.
+func TestAReadOutlivesItsTask(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	l.create("doc")
+	_, err := l.write("admin", "doc", []byte("content"))
+	require.NoError(t, err)
+	r, err := l.as("admin", fileOp("doc", "read"))
+	task := l.task(want[*TaskOpened](t, r, err))
+	from, err := task.Read()
+	require.NoError(t, err)
+	require.NoError(t, from.Finish())
+	require.NoError(t, from.Close())
+	again, err := task.Read()
+	require.NoError(t, err)
+	_, err = again.Read(make([]byte, 3))
+	require.NoError(t, err)
+	l.clock.Advance(sessions.Remember)
+	require.NoError(t, again.Close())
+	_, err = l.as("admin", &GetRootDir{})
+	require.NoError(t, err, "the daemon goes on")
+	_, err = task.Read()
+	refused(t, acl.CodeTaskUnknown, nil, err)
+}

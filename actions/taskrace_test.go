@@ -167,3 +167,52 @@ func stagedID(t *testing.T, o *TaskOpened) string {
 	require.NoError(t, err)
 	return id.String()
 }
+
+// A write that fails while what came before is being synced, and another
+// transfer that waits for that: the second begins where the durable bytes end.
+func TestAWriteFailsWhileAnotherTransferWaits(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	made := l.create("doc")
+	first, err := l.task(made).Store(0, false)
+	require.NoError(t, err)
+	syncing, release := make(chan struct{}), make(chan struct{})
+	l.seams.set(func(op string, do func() error) error {
+		if op == "staged.sync" {
+			close(syncing)
+			<-release
+		}
+		return do()
+	})
+	data := random(sessionWindow)
+	_, err = first.Write(data)
+	require.NoError(t, err)
+	<-syncing // begun by itself, and held up
+	l.seams.set(func(op string, do func() error) error {
+		if op == "staged.write" {
+			return errInjected
+		}
+		return do()
+	})
+	second := make(chan *TaskWriter)
+	_, err = first.Write([]byte("lost"))
+	require.Error(t, err)
+	go func() {
+		w, err := l.task(made).Store(AtEnd, true)
+		assert.NoError(t, err)
+		second <- w
+	}()
+	<-first.Done()
+	l.seams.set(nil)
+	close(release)
+	w := <-second
+	require.NotNil(t, w)
+	_, err = first.Keep()
+	refused(t, acl.CodeBroken, nil, err)
+	assert.Equal(t, int64(sessionWindow), w.At())
+	_, err = w.Write([]byte("end"))
+	require.NoError(t, err)
+	p, err := w.Publish(digestOf(append(data, "end"...)))
+	require.NoError(t, err)
+	assert.Equal(t, int64(sessionWindow+3), p.Size)
+}

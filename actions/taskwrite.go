@@ -345,6 +345,9 @@ func (t *liveTask) flushOnceLocked(from origin) {
 		t.durable = r[1]
 		t.held -= held
 		t.engine.window.Release(held)
+		if t.broken != nil { // a write has failed meanwhile
+			t.giveUpLocked()
+		}
 	}
 	t.cond.Broadcast()
 }
@@ -359,9 +362,13 @@ func (t *liveTask) abandonLocked(err error) {
 		t.engine.cfg.Logger.Error().Err(err).Stringer("session", t.id).Msg("write staged bytes")
 	}
 	t.broken = fmt.Errorf("store: %w", err)
-	for t.flushing {
-		t.cond.Wait()
+	if !t.flushing { // else the flush does it at its end: what it syncs is durable still
+		t.giveUpLocked()
 	}
+}
+
+// giveUpLocked forgets what is written and not durable.
+func (t *liveTask) giveUpLocked() {
 	t.at = t.durable
 	t.cutSum(t.durable)
 	t.releaseLocked()

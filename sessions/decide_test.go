@@ -38,8 +38,8 @@ func (b *book) apply(f Fact, err error) {
 	b.t.Helper()
 	require.NoError(b.t, err)
 	e := b.entry(f, "main")
-	b.Advance(e.At)
 	require.NoError(b.t, b.Apply(e))
+	b.Advance(e.At)
 }
 
 // raw applies a body as it stands and returns what Apply says.

@@ -169,3 +169,17 @@ func TestTaskFactsThatCannotFollow(t *testing.T) {
 		assert.Error(t, b.raw(kind, body), kind)
 	}
 }
+
+// A read task may be forgotten in the very moment that what was read of it is
+// recorded: the record was decided before.
+func TestAReadRecordedAsItsTaskIsForgotten(t *testing.T) {
+	b := newBook(t)
+	r := b.readTask(1, digestA)
+	b.apply(b.CloseDownload(r))
+	f, err := b.ReadDownload(r, []Range{{0, 9}})
+	require.NoError(t, err)
+	b.at = b.at.Add(Remember)
+	b.apply(f, err)
+	_, ok := b.Download(r)
+	assert.False(t, ok)
+}

@@ -39,9 +39,10 @@ type UserOutcome struct {
 	// Revoked: the user is gone or disabled, its tokens are void and its tasks
 	// are to be cancelled.
 	Revoked bool
-	// NewMark: earlier tokens of the user are void, and whoever changed the
-	// own password gets a new one.
-	NewMark bool
+	// NewMark, unless 0, is the user's new mark in unix microseconds: tokens
+	// issued before it are void, and whoever changed the own password gets one
+	// that is not.
+	NewMark int64
 }
 
 // OperateUser decides operateUser, its checks in the order of CFMS.md §5.4.
@@ -132,8 +133,9 @@ func (o *operation) passwd() (UserOutcome, error) {
 	if over(*o.op.NewPwd, maxPassword) {
 		return UserOutcome{}, CodeArguments
 	}
-	out := one(KindUserPasswordSet, userPasswordSet{o.u.Name, o.op.Verifier, o.u.markAfter(o.notBefore)})
-	out.NewMark = true
+	mark := o.u.markAfter(o.notBefore)
+	out := one(KindUserPasswordSet, userPasswordSet{o.u.Name, o.op.Verifier, mark})
+	out.NewMark = mark
 	return out, nil
 }
 

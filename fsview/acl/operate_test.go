@@ -123,11 +123,11 @@ func TestOperateUser(t *testing.T) {
 		then  func(u User) User
 	}{
 		{"one's own password", nil, UserOp{Action: "passwd", NewPwd: new("secret"), Verifier: "v2"},
-			UserOutcome{User: "bob", Self: true, NewMark: true}, changes(func(u *User) { u.Verifier, u.NotBefore = "v2", nowU+1 })},
+			UserOutcome{User: "bob", Self: true, NewMark: nowU + 1}, changes(func(u *User) { u.Verifier, u.NotBefore = "v2", nowU+1 })},
 		{"one's own password by name", nil, UserOp{Action: "passwd", Username: new("bob"), NewPwd: new("secret"), Verifier: "v2"},
-			UserOutcome{User: "bob", Self: true, NewMark: true}, changes(func(u *User) { u.Verifier, u.NotBefore = "v2", nowU+1 })},
+			UserOutcome{User: "bob", Self: true, NewMark: nowU + 1}, changes(func(u *User) { u.Verifier, u.NotBefore = "v2", nowU+1 })},
 		{"another's password", with(RightEditUsers), UserOp{Action: "passwd", NewPwd: new(strings.Repeat("ä", 1024)), Verifier: "v2"},
-			UserOutcome{User: "bob", NewMark: true}, changes(func(u *User) { u.Verifier, u.NotBefore = "v2", nowU+1 })},
+			UserOutcome{User: "bob", NewMark: nowU + 1}, changes(func(u *User) { u.Verifier, u.NotBefore = "v2", nowU+1 })},
 		{"groups", both(RightSetGroups), UserOp{Action: "set_groups", NewGroups: given(`{"g":1800000000,"sysop":{}}`)},
 			UserOutcome{User: "bob"}, changes(func(u *User) { u.Groups = Grants{"g": {Expire: 1800000000}, "sysop": {}} })},
 		{"no groups", both(RightSetGroups), UserOp{Action: "set_groups", NewGroups: given(`{}`)},
