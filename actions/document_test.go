@@ -421,3 +421,35 @@ func TestNoUserWithoutAPassword(t *testing.T) {
 	require.Len(t, asked, 2)
 	assert.True(t, acl.CheckVerifier(l.pepper, acl.HashTyped("typed"), asked[1]))
 }
+
+// The token for one's own new password is as old as the mark it follows: whoever
+// resets the password before it has been handed out voids it, too.
+func TestATokenIsNoYoungerThanItsPassword(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	l.close()
+	var resetErr error
+	armed := false
+	l.rig.library = func() (*Library, error) {
+		lib, err := l.open()
+		if err != nil {
+			return nil, err
+		}
+		// It is called between the decision and the answer.
+		lib.AdminPasswordChanged = func(func(string) bool) error {
+			if armed {
+				armed = false // the reset asks again
+				_, resetErr = l.asMain(&OperateUser{UserOp: acl.UserOp{Username: ptr("admin"), Action: "passwd", NewPwd: ptr("reset")}})
+			}
+			return nil
+		}
+		return lib, nil
+	}
+	l.mustStart()
+	armed = true
+	r, err := l.as("admin", &OperateUser{UserOp: acl.UserOp{Action: "passwd", NewPwd: ptr("another")}})
+	token := want[*PasswordSet](t, r, err).Token
+	require.NoError(t, resetErr)
+	_, err = l.Document(context.Background(), DocCall{Username: "admin", Token: token, Via: "test", Action: &GetRootDir{}})
+	refused(t, acl.CodeToken, nil, err)
+}
