@@ -202,6 +202,17 @@ func (s *State) present(owner string) bool {
 	return owner == acl.MainName || s.accounts.Enabled(owner)
 }
 
+// Refused records a use of the task that a wire has refused by itself, and
+// returns what to answer with: a *acl.Refusal of the code, or why there is
+// nothing to answer.
+func (t *Task) Refused(code acl.Code) error {
+	if !t.engine.enter() {
+		return ErrStopping
+	}
+	defer t.engine.busy.Done()
+	return t.refuse(taskOpen, code)
+}
+
 // refuse records a failed use of the task and passes on why, nil included.
 func (t *Task) refuse(action string, why error) error {
 	refusal, ok := errors.AsType[*acl.Refusal](refusalOf(why))

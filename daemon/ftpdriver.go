@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/afero"
 
 	"waybill/actions"
+	"waybill/fsview/acl"
 	"waybill/sessions"
 )
 
@@ -115,19 +116,17 @@ func (r *ftpRoot) GetHandle(name string, flags int, offset int64) (ftpserver.Fil
 	s := r.session
 	write := flags&os.O_WRONLY != 0
 	switch ours := name == "/"+s.task.FakeName(); {
-	case write && !s.task.Writes():
-		return nil, replyDenied
+	case write != s.task.Writes():
+		return nil, s.refuse(acl.CodeTaskDirection, replyDenied)
 	case write && !ours:
-		return nil, &ftpReply{553, "File name not allowed."}
-	case !write && s.task.Writes():
-		return nil, replyDenied
-	case !write && !ours:
-		return nil, replyNoFile
+		return nil, s.refuse(acl.CodeNotFound, &ftpReply{553, "File name not allowed."})
+	case !ours:
+		return nil, s.refuse(acl.CodeNotFound, replyNoFile)
 	}
 	if flags&os.O_APPEND != 0 {
 		offset = actions.AtEnd
 	} else if offset < 0 {
-		return nil, replyOffset
+		return nil, s.refuse(acl.CodeTaskOffset, replyOffset)
 	}
 	if err := s.open(); err != nil {
 		return nil, err

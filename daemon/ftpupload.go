@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"waybill/actions"
+	"waybill/fsview/acl"
 )
 
 // ftpUpload is a STOR or APPE under way. The library closes it when the data
@@ -35,7 +36,7 @@ func (s *ftpSession) upload(offset int64) (*ftpUpload, error) {
 		return nil, s.answerTo(err)
 	}
 	if offset > st.Size {
-		return nil, replyOffset
+		return nil, s.refuse(acl.CodeTaskOffset, replyOffset)
 	}
 	return &ftpUpload{session: s, offset: offset, declared: declared}, nil
 }
@@ -75,6 +76,15 @@ func (s *ftpSession) answerTo(err error) error {
 		s.kill()
 	}
 	return ftpReplyOf(err)
+}
+
+// refuse records a use of the task that is refused here, and returns the answer.
+func (s *ftpSession) refuse(code acl.Code, answer *ftpReply) error {
+	err := s.task.Refused(code)
+	if _, told := errors.AsType[*acl.Refusal](err); !told {
+		return s.answerTo(err)
+	}
+	return answer
 }
 
 // Write implements io.Writer. The library writes nothing at all of a file that

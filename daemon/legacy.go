@@ -81,7 +81,7 @@ func (l *legacy) accept() {
 func (l *legacy) admit(accepted net.Conn) {
 	p, ok := accepted.(*peer)
 	if !ok {
-		panic("daemon: a peerListener accepts peers")
+		panic("daemon: no peer was accepted") // a peerListener accepts nothing else
 	}
 	c := newLegacyConn(l, p)
 	l.mu.Lock()

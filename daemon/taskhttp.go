@@ -56,7 +56,7 @@ func (s *server) task(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.refuseTask(w, err)
 	case name != t.FakeName():
-		text(w, http.StatusNotFound, "the task has no such file")
+		s.refuseTask(w, t.Refused(acl.CodeNotFound))
 	case t.Writes():
 		s.writeTask(w, r, t)
 	default:
@@ -65,7 +65,12 @@ func (s *server) task(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) readTask(w http.ResponseWriter, r *http.Request, t *actions.Task) {
-	only(w, r, func(w http.ResponseWriter, r *http.Request) { s.getTask(w, r, t) }, http.MethodGet, http.MethodHead)
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		s.getTask(w, r, t)
+	default:
+		s.refuseMethod(w, t, http.MethodGet, http.MethodHead)
+	}
 }
 
 func (s *server) writeTask(w http.ResponseWriter, r *http.Request, t *actions.Task) {
@@ -77,8 +82,14 @@ func (s *server) writeTask(w http.ResponseWriter, r *http.Request, t *actions.Ta
 	case http.MethodPatch:
 		s.patchTask(w, r, t)
 	default:
-		only(w, r, nil, http.MethodHead, http.MethodPut, http.MethodPatch)
+		s.refuseMethod(w, t, http.MethodHead, http.MethodPut, http.MethodPatch)
 	}
+}
+
+// refuseMethod answers what the task is not for.
+func (s *server) refuseMethod(w http.ResponseWriter, t *actions.Task, methods ...string) {
+	w.Header().Set("Allow", strings.Join(methods, ", ")+", OPTIONS")
+	s.refuseTask(w, t.Refused(acl.CodeTaskDirection))
 }
 
 // refuseTask answers with what an error of the engine is here.
@@ -104,6 +115,10 @@ func taskStatus(code acl.Code) (status int, line string) {
 	switch code {
 	case acl.CodeTaskUnknown:
 		return http.StatusUnauthorized, "there is no such task, or its token is wrong"
+	case acl.CodeNotFound:
+		return http.StatusNotFound, "the task has no such file"
+	case acl.CodeBadRequest:
+		return http.StatusBadRequest, "bad header"
 	case acl.CodeTaskGone:
 		return http.StatusGone, "the task has ended"
 	case acl.CodeTaskDirection:

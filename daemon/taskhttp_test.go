@@ -655,9 +655,50 @@ func TestTaskCodes(t *testing.T) {
 			if code != acl.CodeTaskDigest { // nobody announces one over FTPS
 				assert.NotEqual(t, 451, reply.code, code)
 			}
+		case acl.CodeNotFound, acl.CodeBadRequest: // over FTPS in words of their own
+			assert.Contains(t, []int{404, 400}, status)
 		default:
 			assert.Equal(t, 500, status)
 			assert.Equal(t, 451, reply.code)
 		}
+	}
+}
+
+// A use of a task that a wire refuses by itself leaves its record as one that the
+// engine refuses does (CFMS.md §8).
+func TestRefusedUsesOfATaskAreRecorded(t *testing.T) {
+	r := runTasks(t, nil)
+	o := r.create()
+	refusals := func(via, code string) int {
+		return count(r.records(), func(rec record) bool {
+			return rec.Kind == "action.refused" && strings.HasPrefix(rec.Via, via) && rec.Body["code"] == code && rec.Actor == "admin"
+		})
+	}
+	path := taskPath + o.ID + "/"
+	bearer := []string{"Authorization", "Bearer " + o.Token}
+	for _, c := range []struct {
+		method, name string
+		header       []string
+		status       int
+		code         string
+	}{
+		{"PUT", "another", nil, 404, "not_found"},
+		{"GET", o.FakeName, nil, 405, "wrong_direction"},
+		{"PATCH", o.FakeName, nil, 400, "bad_request"},
+	} {
+		status, _, _ := r.do(c.method, path+c.name, "x", append(c.header, bearer...)...)
+		assert.Equal(t, c.status, status)
+		assert.Equal(t, 1, refusals("http ", c.code), c.code)
+	}
+	ftp := r.ftp(o)
+	ftp.epsv()
+	ftp.want(553, "STOR another")
+	ftp.epsv()
+	ftp.want(550, "RETR %s", o.FakeName)
+	ftp.epsv()
+	ftp.want(350, "REST 5")
+	ftp.want(554, "STOR %s", o.FakeName)
+	for _, code := range []string{"not_found", "wrong_direction", "wrong_offset"} {
+		assert.Equal(t, 1, refusals("ftps ", code), code)
 	}
 }

@@ -39,7 +39,7 @@ func (s *server) putTask(w http.ResponseWriter, r *http.Request, t *actions.Task
 	// Whoever says that this is a part does not mean the whole.
 	if !ok || r.Header.Get("Content-Range") != "" || !isAbsentOr(r.Header.Values(headerOffset), "0") ||
 		!isAbsentOr(r.Header.Values(headerComplete), "?1") {
-		text(w, http.StatusBadRequest, "bad header")
+		s.refuseTask(w, t.Refused(acl.CodeBadRequest))
 		return
 	}
 	s.receive(w, r, t, upload{complete: true, digest: digest})
@@ -53,7 +53,7 @@ func (s *server) patchTask(w http.ResponseWriter, r *http.Request, t *actions.Ta
 	p.complete, ok[1] = uploadComplete(r.Header.Values(headerComplete))
 	p.digest, ok[2] = reprDigest(r.Header.Values(headerDigest))
 	if ok != [3]bool{true, true, true} {
-		text(w, http.StatusBadRequest, "bad header")
+		s.refuseTask(w, t.Refused(acl.CodeBadRequest))
 		return
 	}
 	s.receive(w, r, t, p)
@@ -70,7 +70,7 @@ type upload struct {
 // receive takes the body in. What came of one that breaks off is kept.
 func (s *server) receive(w http.ResponseWriter, r *http.Request, t *actions.Task, p upload) {
 	if r.ContentLength > s.maxFile()-p.offset || p.offset > s.maxFile() {
-		s.refuseTask(w, acl.CodeTooBig)
+		s.refuseTask(w, t.Refused(acl.CodeTooBig))
 		return
 	}
 	into, err := t.Store(p.offset, p.exact)
