@@ -32,6 +32,7 @@ var kinds = []string{
 	doctree.KindNodeDeleted, doctree.KindNodeRecovered, doctree.KindNodeRemoved,
 	doctree.KindRevisionCreated, doctree.KindRevisionPublished, doctree.KindRevisionDeleted, doctree.KindRevisionRecovered,
 	doctree.KindRevisionRemoved, doctree.KindPolicySet,
+	KindCheckpointKey, KindPruned,
 }
 
 // rebody decodes a body of this package and encodes it again. Those of
@@ -64,6 +65,12 @@ func rebody(kind string, body []byte) (any, error) {
 		return &b, json.Unmarshal(body, &b)
 	case KindTraffic:
 		var b trafficBody
+		return &b, json.Unmarshal(body, &b)
+	case KindCheckpointKey:
+		var b CheckpointKey
+		return &b, json.Unmarshal(body, &b)
+	case KindPruned:
+		var b Cut
 		return &b, json.Unmarshal(body, &b)
 	case KindToken:
 		var b IssuedToken
@@ -132,9 +139,30 @@ func TestPinnedJournals(t *testing.T) {
 			}
 		})
 	}
+	seen[KindPruned] = true // TestPinnedCut: it takes a long journal to have one
 	for _, k := range kinds {
 		assert.True(t, seen[k], "no line of kind %s", k)
 	}
+}
+
+// A record of a cut, which stands behind a whole segment at least.
+func TestPinnedCut(t *testing.T) {
+	t.Parallel()
+	line, err := os.ReadFile(filepath.Join("..", "testdata", "journal", "pruned.line"))
+	require.NoError(t, err)
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	var e journal.Entry
+	require.NoError(t, journal.ParseEntry(line, &e))
+	body, err := rebody(e.Kind, e.Body)
+	require.NoError(t, err)
+	again, err := marshal(body)
+	require.NoError(t, err)
+	assert.Equal(t, string(e.Body), string(again))
+	state := NewState()
+	state.next = e.Seq
+	require.NoError(t, state.Apply(&e))
+	assert.Equal(t, body, state.Cut())
+	assert.Error(t, state.foldEvidence(&e), "the same cut again")
 }
 
 // A journal of another version must not be passed over in silence.

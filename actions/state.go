@@ -45,6 +45,9 @@ type State struct {
 	group []heldEntry
 	// tokens counts the tokens ever issued.
 	tokens uint64
+	// key and cut are the last facts about the journal itself; nil before them.
+	key *CheckpointKey
+	cut *Cut
 }
 
 type heldEntry struct {
@@ -190,6 +193,8 @@ func (s *State) foldKind(e *journal.Entry) error {
 		s.running = false
 		clear(s.contents.dropped)
 		return nil
+	case KindCheckpointKey, KindPruned:
+		return s.foldEvidence(e)
 	case sessions.KindUploadSealed:
 		if err := s.sessions.Apply(e); err != nil {
 			return err
@@ -244,10 +249,12 @@ func (s *State) MarshalJSON() ([]byte, error) {
 		Sessions *sessions.Table `json:"sessions"`
 		Jobs     *jobs           `json:"jobs"`
 		Library  *libraryDump    `json:"library,omitempty"`
+		Key      *CheckpointKey  `json:"checkpoint_key,omitempty"`
+		Cut      *Cut            `json:"pruned,omitempty"`
 		Void     []uint64        `json:"void,omitempty"`
 	}{
 		Records: s.next, Boot: s.boot, Running: s.running, Tokens: s.tokens, Sessions: s.sessions, Jobs: s.jobs,
-		Library: s.dumpLibrary(), Void: s.void(),
+		Library: s.dumpLibrary(), Key: s.key, Cut: s.cut, Void: s.void(),
 	}
 	if !s.at.IsZero() {
 		out.At = &s.at
