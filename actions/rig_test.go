@@ -6,7 +6,9 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -131,6 +133,9 @@ func TestMain(m *testing.M) {
 	goroutines := runtime.NumGoroutine()
 	code := m.Run()
 	os.RemoveAll(foundedState.dir)
+	if fuzz := flag.Lookup("test.fuzz"); fuzz != nil && fuzz.Value.String() != "" {
+		os.Exit(code) // the fuzzer leaves one of its own
+	}
 	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines; {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<16)
@@ -275,6 +280,12 @@ func (r *rig) check() {
 	for _, check := range r.checks {
 		check(state)
 	}
+	var lines []string
+	require.NoError(r.t, log.Read(context.Background(), 0, log.Head().Size, func(line []byte) error {
+		lines = append(lines, string(line))
+		return nil
+	}))
+	afterImages(r.t, lines, mathrand.New(mathrand.NewPCG(log.Head().Size, 0)), 2)
 	known := make(map[string]bool)
 	for _, u := range state.sessions.Uploads() {
 		known[u.ID.String()] = true

@@ -92,12 +92,12 @@ func (d *daemon) live(ctx context.Context) (err error) {
 	if err := d.state.initialise(log.Head().Size); err != nil {
 		return err
 	}
-	state, err := actions.Replay(ctx, log)
+	state, err := d.recover(ctx, log)
 	if ctx.Err() != nil {
 		return nil // told to stop while starting: nothing has begun
 	}
 	if err != nil {
-		return fmt.Errorf("replay the journal: %w", err)
+		return err
 	}
 	root, err := d.openRoot(state)
 	if err != nil {
