@@ -12,6 +12,9 @@ const (
 	// maxWrongTokens closes a connection that tried that many.
 	maxWrongTokens = 3
 
+	// snapshotLook is how often the daemon looks whether a segment is full.
+	snapshotLook = time.Second
+
 	// maxDocWaiting is how many requests of one connection of the document library
 	// wait for their turn, maxDocHeld how many bytes of them: then reading stops.
 	maxDocWaiting = 64

@@ -92,7 +92,7 @@ func (d *daemon) live(ctx context.Context) (err error) {
 	if err := d.state.initialise(log.Head().Size); err != nil {
 		return err
 	}
-	state, err := d.recover(ctx, log)
+	state, from, err := d.recover(ctx, log)
 	if ctx.Err() != nil {
 		return nil // told to stop while starting: nothing has begun
 	}
@@ -112,7 +112,10 @@ func (d *daemon) live(ctx context.Context) (err error) {
 		Limits: d.cfg.Limits, Observe: d.metrics.observer(), Library: library,
 		Now: d.cfg.now,
 	}, state)
-	err = d.run(ctx, engine)
+	err = d.run(ctx, engine, &snapshots{
+		log: log, dir: d.cfg.State, logger: d.cfg.Logger, last: from, every: snapshotLook,
+		room: func() error { return root.CheckSpace(0) },
+	})
 	if errors.Is(err, errHung) {
 		return err // what hangs may still use the files
 	}
@@ -146,7 +149,7 @@ func (d *daemon) openRoot(state *actions.State) (*fsview.Root, error) {
 
 // run runs the engine, serves it while ctx lives, and stops in order: no new
 // requests, then the replies of those there are, then the engine.
-func (d *daemon) run(ctx context.Context, engine *actions.Engine) error {
+func (d *daemon) run(ctx context.Context, engine *actions.Engine, snapshots *snapshots) error {
 	// A request of the document library can ask for a stop as a signal does.
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
@@ -181,7 +184,10 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine) error {
 			return engine.Journal().Err() == nil && engine.Busy() < period
 		})
 	})
+	// The stop of the engine does not wait for what a snapshot takes.
+	clocks.Go(func() { snapshots.run(ctx) })
 	defer clocks.Wait()
+	defer quit()
 	defer stop()
 	d.front.server.Store(s)
 	d.sd.send("READY=1")
