@@ -20,6 +20,7 @@ type cli struct {
 	Group       groupCmds      `cmd:"" help:"Make groups of users."`
 	Policy      policyCmds     `cmd:"" help:"Read and set the policies of the document library."`
 	Rules       rulesCmds      `cmd:"" help:"Read and set who may do what to documents and directories."`
+	Bench       benchCmds      `cmd:"" help:"Measure what this machine makes of the daemon's parts."`
 	Doctor      doctorCmd      `cmd:"" help:"Check what the daemon needs of this machine."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Exit 0 if the daemon is ready, 1 if not."`
 	Completion  completionCmd  `cmd:"" help:"Print the shell code that turns on completion."`
@@ -31,6 +32,10 @@ type journalCmds struct {
 	Export exportCmd `cmd:"" help:"Print the records as JSON lines."`
 	Replay replayCmd `cmd:"" help:"Print the state that the records lead to, as JSON."`
 	Tail   tailCmd   `cmd:"" help:"Print the last records and those that follow."`
+}
+
+type benchCmds struct {
+	Journal benchJournalCmd `cmd:"" help:"Appends, replay, starts and disk space of the journal, each beside its calibration."`
 }
 
 type tokenCmds struct {
