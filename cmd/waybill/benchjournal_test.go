@@ -140,7 +140,7 @@ func TestBenchInterrupted(t *testing.T) {
 func TestBenchHistory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	const n = 120_000 // more than three days
+	const n = 70_000 // more than two days
 	h := newHistory(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	kinds := map[string]int{}
 	require.NoError(t, withLog(dir, func(log *journal.Log) error {
@@ -210,6 +210,26 @@ func TestBenchLines(t *testing.T) {
 		assert.Equal(t, seq, e.Seq)
 	}
 	assert.Len(t, newAppender(nil, 2048).line(nil, 77, "0b7e1f8a"), 2048)
+}
+
+// What callers were told is durable is in the journal, and every one counts.
+func TestAppender(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, withLog(dir, func(log *journal.Log) error {
+		p := newAppender(log, 200)
+		require.NoError(t, p.fill(t.Context(), journal.SegmentRecords-50, journal.MaxBatchRecords))
+		before := log.Head().Size
+		_, all, err := p.measure(t.Context(), 16, func() bool { return log.Head().Size >= before+500 })
+		require.NoError(t, err)
+		assert.Equal(t, log.Head().Size-before, all.n)
+		assert.Positive(t, p.longest)
+		assert.GreaterOrEqual(t, all.max, all.quantile(0.5))
+		return nil
+	}))
+	head, err := journal.Verify(t.Context(), filepath.Join(dir, "journal"))
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, head.Size, uint64(journal.SegmentRecords+450))
 }
 
 func TestPlaceOf(t *testing.T) {
