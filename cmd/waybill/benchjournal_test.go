@@ -40,7 +40,7 @@ type benched struct {
 func TestBenchJournal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := waybillIn(t, dir, clean(), "bench", "journal", "--time", "1ms", "--records", "3000", "--json")
+	r := waybillIn(t, dir, clean(), "bench", "journal", "--time", "1ms", "--records", "66000", "--json")
 	require.Zero(t, r.code, r.err)
 	var b benched
 	require.NoError(t, json.Unmarshal([]byte(r.out), &b))
@@ -71,20 +71,20 @@ func TestBenchJournal(t *testing.T) {
 			assert.Positive(t, row.Details["rolling_commit_ms"], row.Name)
 		}
 	}
-	assert.Equal(t, benchRowsOf3000, names)
+	assert.Equal(t, benchRows, names)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, left)
 }
 
-var benchRowsOf3000 = []string{
+var benchRows = []string{
 	"append/callers=1/200-bytes", "append/callers=16/200-bytes", "append/callers=64/200-bytes", "append/callers=512/200-bytes",
 	"append/callers=1/2048-bytes", "append/callers=16/2048-bytes", "append/callers=64/2048-bytes", "append/callers=512/2048-bytes",
 	"append/roll/callers=1", "append/roll/callers=64", "append/roll/callers=512",
 	"disk/live/batches-of-64", "disk/live/singles",
 	"replay/hash/1-core", "replay/hash/all-cores", "replay/state/1-core", "replay/state/all-cores", "replay/fold-alone/1-core",
 	"verify/1-core", "verify/all-cores",
-	"start/records=3000/replay",
+	"start/records=66000/replay", "start/records=66000/snapshot",
 }
 
 // The table has a column for everything, and only the rows asked for.
