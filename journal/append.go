@@ -129,8 +129,9 @@ func (l *Log) commit(lines [][]byte) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.head = head
-	l.lastAt = w.entry.At
+	l.edge.head, l.edge.lastAt = head, w.entry.At
+	// The writer only appends to these, or takes new ones.
+	l.edge.leaves, l.edge.roots = w.tile, w.roots
 	l.tellLocked()
 	return nil
 }
@@ -221,6 +222,7 @@ func (l *Log) roll() error {
 		l.sealed += l.shelf.blocks(w.active.name)
 	}
 	l.last = p.seg.name
+	l.edge.active, l.edge.leaves, l.edge.roots = first, nil, nil
 	l.mu.Unlock()
 	if w.active != nil {
 		l.shelf.give(w.active)

@@ -15,6 +15,11 @@ var (
 	ErrReadOnly = errors.New("journal is open for reading only")
 	// ErrClosed: the Log was closed.
 	ErrClosed = errors.New("journal is closed")
+	// ErrBeyond: what is asked for is not, or not wholly, committed.
+	ErrBeyond = errors.New("not committed")
+	// ErrPruned: what is asked for stands before the oldest record held, see
+	// Log.First.
+	ErrPruned = errors.New("pruned from the journal")
 )
 
 // DamageError says that what is stored cannot be what was written.
@@ -22,8 +27,8 @@ type DamageError struct {
 	// Seq is the first record that may be damaged, Last the last; they are
 	// equal when the damage is pinned to one record.
 	Seq, Last uint64
-	// File is the segment's file name without its directory, "" for an
-	// export.
+	// File is the name of the segment, or of the roots of the pruned ones,
+	// without its directory; "" for an export.
 	File string
 	// Reason says what does not fit.
 	Reason string

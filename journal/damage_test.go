@@ -28,10 +28,14 @@ func copyDir(t testing.TB, from string) string {
 		require.NoError(t, err)
 		dst, err := os.Create(filepath.Join(to, name.Name()))
 		require.NoError(t, err)
-		n, err := io.CopyN(dst, src, usedBytes(t, src))
-		require.NoError(t, err, "%s: %d bytes", name, n)
 		info, err := src.Stat()
 		require.NoError(t, err)
+		size := info.Size()
+		if _, ok := parseSegmentName(name.Name()); ok {
+			size = usedBytes(t, src)
+		}
+		n, err := io.CopyN(dst, src, size)
+		require.NoError(t, err, "%s: %d bytes", name, n)
 		require.NoError(t, dst.Truncate(info.Size()))
 		require.NoError(t, errors.Join(src.Close(), dst.Close()))
 	}

@@ -51,9 +51,21 @@
 // leaves at most a temporary file, which the next Open removes, and an empty
 // last segment, which is valid.
 //
-// Later parts of the format have their place beside this: signed checkpoints,
-// proofs and tile serving read the tiles, pruning unlinks segments whose
-// successors carry the peaks, snapshots lie outside of the directory.
+// Pruning unlinks the oldest segments. Before that the roots of all pruned ones,
+// 32 bytes each, segment 0 first, are written to pruned-roots.tmp, synced, and
+// renamed to pruned-roots, and the directory is synced; it is synced again
+// after every unlinking. The file proves itself: its roots must add up to the
+// peaks of the first segment held. When they do not, or there is no such file
+// while the first segment does not begin at 0, that is damage, like a hole. A
+// crash leaves roots of segments that are still there, which do no harm, and
+// segments that the same Prune would unlink next, never a hole.
+//
+// Proofs and tiles (C2SP tlog-tiles) are served from what is stored: hashes
+// below level 8 from the level-0 tiles, those up to level 15 from the level-1
+// tiles, a segment's root from its level-1 tile or from pruned-roots, what is
+// above from peaks and roots. What no full tile holds yet is in memory. So
+// every record held can be proved, and only what lies within a pruned segment
+// is gone. Signed checkpoints and snapshots lie outside of the directory.
 //
 // # Locks, damage, failure
 //

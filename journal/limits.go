@@ -20,11 +20,13 @@ const (
 )
 
 const (
-	tileWidth = 256     // hashes of a full tile
-	tileLevel = 8       // log2(tileWidth)
-	maxSeq    = 1 << 53 // first integer that JSON readers may round
-	maxKind   = 64      // bytes of a kind
-	maxDepth  = 64      // objects and arrays around a value of a body
+	tileWidth = 256 // hashes of a full tile
+	tileLevel = 8   // log2(tileWidth)
+	// segmentLevel is the level of a segment's root: log2(SegmentRecords).
+	segmentLevel = 2 * tileLevel
+	maxSeq       = 1 << 53 // first integer that JSON readers may round
+	maxKind      = 64      // bytes of a kind
+	maxDepth     = 64      // objects and arrays around a value of a body
 
 	// chunkRecords and chunkBytes bound what a reader copies out of a
 	// transaction at a time; one line is always taken.

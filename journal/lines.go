@@ -77,9 +77,13 @@ func segmentOf(seq uint64) uint64 { return seq - seq%SegmentRecords }
 // but none that is not committed when it is called. The line given to fn, which
 // has no newline, is valid until fn returns. fn may be slow: no transaction is
 // open while it runs, at most 1 MiB (or one line) is copied ahead. An error of
-// fn ends the reading and is returned as it is. Hashes are not checked: Replay
+// fn ends the reading and is returned as it is; ErrPruned comes for what stands
+// before First, also when Prune takes it away meanwhile. Hashes are not checked: Replay
 // and Verify do. Many goroutines may read at once, and while Append runs.
 func (l *Log) Read(ctx context.Context, from, to uint64, fn func(line []byte) error) error {
+	if err := l.shelf.held(from); err != nil {
+		return err
+	}
 	to = min(to, l.Head().Size)
 	var c lines
 	for from < to {
@@ -108,8 +112,8 @@ func (l *Log) copyLines(c *lines, from, to uint64) error {
 	return notOpen(seg.view(func(tx *bolt.Tx) error { return seg.copy(tx, c, from, to) }))
 }
 
-// RootAt gives the root over the first size records. It fails if there are
-// fewer.
+// RootAt gives the root over the first size records, which may be no more than
+// are committed (ErrBeyond) and, but for 0, no fewer than First (ErrPruned).
 func (l *Log) RootAt(ctx context.Context, size uint64) (Hash, error) {
 	head := l.Head()
 	switch {
@@ -120,7 +124,7 @@ func (l *Log) RootAt(ctx context.Context, size uint64) (Hash, error) {
 	case size == 0:
 		return NewTree().Head().Root, nil
 	}
-	seg, err := l.shelf.take(segmentOf(size - 1))
+	seg, err := l.shelf.take(segmentOf(size)) // record size exists
 	if err != nil {
 		return Hash{}, err
 	}

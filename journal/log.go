@@ -18,7 +18,9 @@ type Options struct {
 	// Fault is nil but in tests. It wraps each durable step and may make it
 	// fail before or after it has happened. Steps: "commit" (a transaction
 	// with records), "segment.create" (what comes before a new segment is
-	// written into it), "segment.link" (it gets its name), "dir.sync".
+	// written into it), "segment.link" (it gets its name), "roots.write" (the
+	// roots of what is pruned, under their name), "segment.unlink",
+	// "dir.sync". Append and Prune may call it at the same time.
 	Fault func(op string, do func() error) error
 }
 
@@ -28,21 +30,36 @@ type Log struct {
 	shelf *shelf
 	w     writer // owned by the goroutine that calls Append
 
+	pruning sync.Mutex // held by Prune, and by Close; taken before mu
+
 	mu sync.Mutex
 	// What follows is guarded by mu.
-	head    Head
-	lastAt  time.Time
+	edge    edge
 	err     error         // of the failed Append
 	changed chan struct{} // nil while nobody waits
 	closed  bool
 	sealed  int64 // bytes of the sealed segments on disk
 	last    string
+	nodes   map[node]Hash        // of full segments and what is above them
+	ends    map[uint64]time.Time // last times of sealed segments
+}
+
+// edge is the committed end of the journal at one moment, with the hashes that
+// stand in no full tile yet. What its slices hold is never written again:
+// copies of an edge may share them.
+type edge struct {
+	head   Head
+	lastAt time.Time
+	active uint64 // seq with which the last segment begins
+	leaves []byte // leaf hashes after the last full tile
+	roots  []byte // roots of the full tiles of the last segment
 }
 
 // Open opens the journal in dir. Unless ReadOnly it makes dir and the first
 // segment when there is none, and removes what a crash left unfinished beside
 // the segments. Only the last segment is looked at: its tiles and its records
-// after the last full tile against its head. Errors: ErrLocked, *DamageError,
+// after the last full tile against its head; and, when older ones are pruned,
+// the first, whose peaks must be what the roots of those add up to. Errors: ErrLocked, *DamageError,
 // and those of the file system.
 func Open(dir string, opt Options) (*Log, error) {
 	if !opt.ReadOnly {
@@ -54,7 +71,7 @@ func Open(dir string, opt Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opt: opt, shelf: s}
+	l := &Log{opt: opt, shelf: s, nodes: map[node]Hash{}, ends: map[uint64]time.Time{}}
 	if err := l.load(); err != nil {
 		return nil, errors.Join(err, l.w.drop(), s.close())
 	}
@@ -90,32 +107,43 @@ func (l *Log) load() error {
 	}
 	l.w.tree = NewTree()
 	if len(firsts) == 0 {
-		l.head = l.w.tree.Head()
+		l.edge.head = l.w.tree.Head()
 		if l.opt.ReadOnly {
 			return nil
 		}
 		return l.roll()
 	}
-	for _, first := range firsts[:len(firsts)-1] {
-		l.sealed += l.shelf.blocks(segmentName(first))
-	}
+	l.shelf.cut(firsts[0])
 	first := firsts[len(firsts)-1]
 	seg, err := openSegment(l.shelf.dir, first, l.opt.ReadOnly)
 	if err != nil {
 		return err
 	}
 	l.shelf.put(seg)
-	l.w.active, l.last = seg, seg.name
+	l.w.active, l.last, l.edge.active = seg, seg.name, first
+	l.countLocked(firsts[0])
+	if err := l.loadPruned(firsts[0]); err != nil {
+		return err
+	}
 	err = seg.view(func(tx *bolt.Tx) error { return l.loadLast(tx, seg) })
 	var d *DamageError
 	if errors.As(err, &d) && d.Last > d.Seq {
 		return pin(l.shelf, seg, d)
 	}
-	if err == nil && l.head.Size == first && first > 0 {
+	if err == nil && l.edge.head.Size == first && first > 0 {
 		err = l.loadSealedEnd(first - SegmentRecords)
 	}
-	l.w.lastAt = l.lastAt
+	l.w.lastAt = l.edge.lastAt
+	l.edge.leaves, l.edge.roots = l.w.tile, l.w.roots
 	return err
+}
+
+// countLocked counts what the sealed segments from first on occupy.
+func (l *Log) countLocked(first uint64) {
+	l.sealed = 0
+	for ; first < l.edge.active; first += SegmentRecords {
+		l.sealed += l.shelf.blocks(segmentName(first))
+	}
 }
 
 // loadLast rebuilds the frontier from the segment's peaks, tiles and tail, and
@@ -145,8 +173,8 @@ func (l *Log) loadLast(tx *bolt.Tx, seg *segment) error {
 	if w.tree.Head() != m.head {
 		return seg.damaged(min(tail, max(m.head.Size, 1)-1), max(m.head.Size, 1)-1, "root differs from the stored head")
 	}
-	l.head = m.head
-	l.lastAt, err = seg.lastTime(tx, m.head.Size)
+	l.edge.head = m.head
+	l.edge.lastAt, err = seg.lastTime(tx, m.head.Size)
 	return err
 }
 
@@ -173,29 +201,30 @@ func (s *segment) lastTime(tx *bolt.Tx, size uint64) (time.Time, error) {
 // loadSealedEnd takes the last time from the segment before an empty one.
 func (l *Log) loadSealedEnd(first uint64) error {
 	seg, err := l.shelf.take(first)
+	if errors.Is(err, ErrPruned) {
+		return emptyRest(first + SegmentRecords)
+	}
 	if err != nil {
 		return err
 	}
 	defer l.shelf.give(seg)
 	return seg.view(func(tx *bolt.Tx) (err error) {
-		l.lastAt, err = seg.lastTime(tx, first+SegmentRecords)
+		l.edge.lastAt, err = seg.lastTime(tx, first+SegmentRecords)
 		return err
 	})
 }
 
-// Head gives the last committed size and root.
-func (l *Log) Head() Head {
+func (l *Log) at() edge {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.head
+	return l.edge
 }
 
+// Head gives the last committed size and root.
+func (l *Log) Head() Head { return l.at().head }
+
 // LastAt gives the time of the last committed record, zero if there is none.
-func (l *Log) LastAt() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lastAt
-}
+func (l *Log) LastAt() time.Time { return l.at().lastAt }
 
 // Err gives the error of the Append that failed, nil while none has.
 func (l *Log) Err() error {
@@ -247,9 +276,11 @@ func (l *Log) DiskBytes() int64 {
 }
 
 // Close closes the files, after the transactions of running readers, which
-// then get ErrClosed. Append must not be running. Nothing is unwritten at that
-// time: there is nothing to save.
+// then get ErrClosed, and after a running Prune. Append must not be running.
+// Nothing is unwritten at that time: there is nothing to save.
 func (l *Log) Close() error {
+	l.pruning.Lock() // it must not unlink what another process has locked
+	defer l.pruning.Unlock()
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -261,6 +292,6 @@ func (l *Log) Close() error {
 	return errors.Join(l.w.drop(), l.shelf.close())
 }
 
-func errBeyond(size uint64, head Head) error {
-	return fmt.Errorf("record %d is not committed: the journal has %d", size, head.Size)
+func errBeyond(seq uint64, head Head) error {
+	return fmt.Errorf("record %d: %w: the journal has %d", seq, ErrBeyond, head.Size)
 }

@@ -16,11 +16,15 @@ import (
 // the last full tile, with the head's root; only when these last records are
 // more than 1 MiB does that come at their end (Open has compared them before).
 // Everything adds up to the head's root. What does not fit is a *DamageError.
-// An error of fn ends the replay and comes back wrapped with the seq.
+// An error of fn ends the replay and comes back wrapped with the seq; ErrPruned
+// comes for what stands before First, also when Prune takes it away meanwhile.
 func (l *Log) Replay(ctx context.Context, from uint64, fn func(*Entry) error) error {
 	head := l.Head()
 	if from > head.Size {
 		return errBeyond(from, head)
+	}
+	if err := l.shelf.held(from); err != nil {
+		return err
 	}
 	return notOpen(scan(ctx, l.shelf, from, head, &checker{fn: fn}))
 }

@@ -52,7 +52,7 @@ func segmentName(first uint64) string { return fmt.Sprintf("seg-%016d.db", first
 func tempName(first uint64) string { return fmt.Sprintf("next-%016d.tmp", first) }
 
 func isTemp(name string) bool {
-	return strings.HasPrefix(name, "next-") && strings.HasSuffix(name, ".tmp")
+	return name == rootsTemp || strings.HasPrefix(name, "next-") && strings.HasSuffix(name, ".tmp")
 }
 
 // parseSegmentName gives the first seq of a segment's file name. ok is false
@@ -61,8 +61,10 @@ func parseSegmentName(name string) (first uint64, ok bool) {
 	digits, found := strings.CutPrefix(name, "seg-")
 	digits, found2 := strings.CutSuffix(digits, ".db")
 	first, err := strconv.ParseUint(digits, 10, 64)
-	ok = found && found2 && err == nil && segmentName(first) == name && first%SegmentRecords == 0 && first < maxSeq
-	return first, ok
+	if !found || !found2 || err != nil || segmentName(first) != name || first%SegmentRecords != 0 || first >= maxSeq {
+		return 0, false
+	}
+	return first, true
 }
 
 // Expect is for who knows that dir had a journal: a *DamageError if no segment
@@ -79,22 +81,28 @@ func Expect(dir string) error {
 }
 
 // listSegments gives the first seqs of the segments in dir, ascending, and the
-// temporary files. A hole, or a start elsewhere than at 0, is damage.
+// temporary files. A hole is damage; a start elsewhere than at 0 needs the
+// roots of what was pruned, see prunedRoots.
 func listSegments(dir string) (firsts []uint64, temps []string, err error) {
 	entries, err := os.ReadDir(dir) // sorted, and so are the names
 	if err != nil {
 		return nil, nil, err
 	}
+	pruned := false
 	for _, e := range entries {
 		name := e.Name()
 		if isTemp(name) {
 			temps = append(temps, name)
 		}
+		pruned = pruned || name == rootsName
 		if !strings.HasPrefix(name, "seg-") {
 			continue
 		}
-		want := uint64(len(firsts)) * SegmentRecords
 		first, ok := parseSegmentName(name)
+		want := first // of the first one: 0 if it is no name
+		if len(firsts) > 0 {
+			want = firsts[len(firsts)-1] + SegmentRecords
+		}
 		if !ok {
 			return nil, nil, damaged(name, want, want, "not the name of a segment")
 		}
@@ -102,6 +110,9 @@ func listSegments(dir string) (firsts []uint64, temps []string, err error) {
 			return nil, nil, damaged(segmentName(want), want, first-1, "segment is missing")
 		}
 		firsts = append(firsts, first)
+	}
+	if pruned && len(firsts) == 0 {
+		return nil, nil, damaged(rootsName, 0, 0, "older segments were pruned, and no other is left")
 	}
 	return firsts, temps, nil
 }

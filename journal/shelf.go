@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,6 +23,7 @@ type shelf struct {
 	mu sync.Mutex
 	// What follows is guarded by mu.
 	closed bool
+	first  uint64 // the oldest record held
 	open   map[uint64]*shelved
 	clock  uint64
 }
@@ -60,12 +62,44 @@ func openShelf(dir string, readOnly bool) (*shelf, error) {
 	return nil, &os.PathError{Op: "lock", Path: dir, Err: err}
 }
 
+// held says ErrPruned of a record before the oldest.
+func (s *shelf) held(seq uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heldLocked(seq)
+}
+
+func (s *shelf) heldLocked(seq uint64) error {
+	if seq < s.first {
+		return fmt.Errorf("record %d: %w: the oldest is %d", seq, ErrPruned, s.first)
+	}
+	return nil
+}
+
+// cut says that the oldest record held is first. Who has a segment before it
+// may go on reading it until give.
+func (s *shelf) cut(first uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first = first
+	for at, h := range s.open {
+		if at < first && h.refs == 0 {
+			delete(s.open, at)
+			_ = h.seg.close() // nothing of it is unwritten
+		}
+	}
+}
+
 // take gives the segment that begins at first; give must follow.
 func (s *shelf) take(first uint64) (*segment, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return nil, ErrClosed
+	}
+	if err := s.heldLocked(first); err != nil {
+		s.mu.Unlock()
+		return nil, err
 	}
 	h := s.open[first]
 	if h == nil {
@@ -81,6 +115,10 @@ func (s *shelf) take(first uint64) (*segment, error) {
 		h.refs--
 		if s.open[first] == h {
 			delete(s.open, first)
+		}
+		// It may have been pruned while it was being opened.
+		if err := s.heldLocked(first); err != nil {
+			return nil, err
 		}
 		return nil, h.err
 	}
@@ -98,6 +136,11 @@ func (s *shelf) give(seg *segment) {
 	h.refs--
 	s.clock++
 	h.used = s.clock
+	if h.refs == 0 && seg.first < s.first {
+		delete(s.open, seg.first)
+		_ = seg.close() // nothing of it is unwritten
+		return
+	}
 	idle, oldest := 0, (*shelved)(nil)
 	for _, o := range s.open {
 		if o.refs > 0 {

@@ -125,3 +125,16 @@ func (h *hasher) tileRoot(tile []byte) Hash {
 	}
 	return row[0]
 }
+
+// subtree gives the root over the hashes of a full subtree, 1 to 256.
+func (h *hasher) subtree(hashes []byte) Hash {
+	const size = len(Hash{})
+	switch len(hashes) {
+	case size:
+		return Hash(hashes)
+	case tileWidth * size:
+		return h.tileRoot(hashes)
+	}
+	l, r := h.subtree(hashes[:len(hashes)/2]), h.subtree(hashes[len(hashes)/2:])
+	return h.node(&l, &r)
+}

@@ -10,9 +10,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Verify checks the journal in dir, which nobody may be writing: every line,
-// its form, seq, time and group, every tile, the chain of the segments, and the
-// root. It changes nothing and works on a read-only copy. The head it gives is
+// Verify checks the journal in dir, which nobody may be writing: every line
+// held, its form, seq, time and group, every tile, the chain of the segments,
+// the roots of the pruned ones, and the root. It changes nothing and works on a read-only copy. The head it gives is
 // what was checked. What does not fit is a *DamageError for the first record
 // that may be damaged; ErrLocked means that the journal is in use.
 func Verify(ctx context.Context, dir string) (Head, error) {
@@ -25,24 +25,34 @@ func Verify(ctx context.Context, dir string) (Head, error) {
 	if err != nil || len(firsts) == 0 {
 		return NewTree().Head(), err
 	}
-	head, lastErr := s.storedHead(firsts[len(firsts)-1])
+	first, last := firsts[0], firsts[len(firsts)-1]
+	s.cut(first)
+	if _, err := s.prunedRoots(first); err != nil {
+		return Head{}, err
+	}
+	head, lastErr := s.storedHead(last)
 	var d *DamageError
 	if lastErr != nil && !errors.As(lastErr, &d) {
 		return Head{}, lastErr
 	}
 	if lastErr != nil {
 		// The first damage is asked for: look at what comes before.
-		head = Head{Size: firsts[len(firsts)-1]}
+		head = Head{Size: last}
 	}
-	c := &checker{groups: &groups{}}
-	err = scan(ctx, s, 0, head, c)
+	c := &checker{groups: &groups{cut: first > 0}}
+	switch {
+	case first == 0 || head.Size > first:
+		err = scan(ctx, s, first, head, c)
+	case lastErr == nil:
+		err = emptyRest(first)
+	}
 	if err == nil {
 		err = lastErr
 	}
 	if err != nil {
 		return Head{}, err
 	}
-	return head, s.emptyEnd(firsts[len(firsts)-1], c.tree)
+	return head, s.emptyEnd(last, c.tree)
 }
 
 // storedHead gives the head that the segment at first says, if its records end
@@ -145,15 +155,19 @@ func (s *exportSource) fill(c *chunk) bool {
 // groups checks that groups are whole. A group may be cut off by the end, by a
 // record outside of any group, or by the start of another: then it is void. It
 // may not be gone on with in the middle.
-type groups struct{ open Group }
+type groups struct {
+	open Group
+	cut  bool // what comes before the next record was pruned: any may follow
+}
 
 func (g *groups) next(r Group) (fault string) {
-	before := g.open
+	before, cut := g.open, g.cut
+	g.cut = false
 	g.open = r
 	if r.I == r.N {
 		g.open = Group{} // complete, or in none
 	}
-	if r.I <= 1 || before.N == r.N && before.I+1 == r.I {
+	if cut || r.I <= 1 || before.N == r.N && before.I+1 == r.I {
 		return ""
 	}
 	return fmt.Sprintf("number %d of a group of %d does not follow the record before", r.I, r.N)
