@@ -72,7 +72,7 @@ type Matcher struct {
 }
 
 // NewMatcher returns a Matcher before the first record. Errors are *Error, of
-// CodeParam.
+// CodeParam, that say what is wrong with q.
 func NewMatcher(q Query) (*Matcher, error) {
 	m := &Matcher{query: q}
 	if err := m.setKinds(); err != nil {
@@ -139,6 +139,9 @@ func (m *Matcher) Over() bool { return m.over }
 // finds no damage; one that is read and is none is an error, or a body that no
 // version has written. Those of give are returned as they are.
 func (m *Matcher) Line(line []byte, give func(line []byte) error) error {
+	if m.query == (Query{}) {
+		return give(line)
+	}
 	r := &m.rough
 	split := r.split(line)
 	if len(m.subjects) > 0 && split && r.first {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync"
 
 	"waybill/actions"
 )
@@ -18,10 +20,19 @@ const (
 	journalRead       = "journal_read"
 )
 
+// The headers of GET /journal: how many records there are, the root over them,
+// and the first of them that is still held.
+const (
+	headerJournalSize  = "Waybill-Journal-Size"
+	headerJournalRoot  = "Waybill-Journal-Root"
+	headerJournalFirst = "Waybill-Journal-First"
+)
+
 // journalRange is what a reader asked for; to is exclusive.
 type journalRange struct {
 	from, to uint64
 	follow   bool
+	query    actions.Query
 }
 
 // journal serves records as they are stored, one a line. The head it names is
@@ -38,29 +49,64 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, who, http.StatusBadRequest, bad)
 		return
 	}
-	if err := s.engine.Note(r.Context(), who, "", journalRead); err != nil {
-		text(w, http.StatusServiceUnavailable, "stopping")
+	log, h := s.engine.Journal(), w.Header()
+	h.Set("Access-Control-Expose-Headers", strings.Join([]string{headerJournalSize, headerJournalRoot, headerJournalFirst}, ", "))
+	h.Set(headerJournalFirst, strconv.FormatUint(log.First(), 10))
+	if first := log.First(); want.query.IsZero() && want.from < min(first, want.to) {
+		s.refuse(w, r, who, http.StatusGone, actions.Errorf(actions.CodeParam,
+			"the records before %d were pruned: they are in the archive", first))
 		return
 	}
-	log := s.engine.Journal()
-	head := log.Head()
-	if !want.follow {
-		want.to = min(want.to, head.Size)
+	// A search costs a core, however little comes of it.
+	search := !want.query.IsZero()
+	scan := search && r.Method == http.MethodGet
+	if scan && !s.beginScan() {
+		h.Set("Retry-After", "5")
+		s.refuse(w, r, who, http.StatusServiceUnavailable, actions.Errorf(actions.CodeRateLimit, "too many searches of the journal at once"))
+		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Access-Control-Expose-Headers", "Waybill-Journal-Size, Waybill-Journal-Root")
-	h.Set("Waybill-Journal-Size", strconv.FormatUint(head.Size, 10))
-	h.Set("Waybill-Journal-Root", hex.EncodeToString(head.Root[:]))
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
+	done := sync.OnceFunc(func() {
+		if scan {
+			s.scans.Add(-1)
+		}
+	})
+	defer done()
+	if err := s.engine.Note(r.Context(), who, "", journalRead); err != nil {
+		text(w, http.StatusServiceUnavailable, "stopping")
 		return
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
-	if err := s.stream(ctx, w, want); err != nil && ctx.Err() == nil {
+	head := log.Head()
+	err := want.seek(ctx, log)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Error().Err(err).Str("via", who.Via).Msg("reading the journal failed")
+		}
+		text(w, http.StatusServiceUnavailable, "the journal cannot be read")
+		return
+	}
+	if !want.follow {
+		want.to = min(want.to, head.Size)
+	}
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Cache-Control", "no-store")
+	h.Set(headerJournalSize, strconv.FormatUint(head.Size, 10))
+	h.Set(headerJournalRoot, hex.EncodeToString(head.Root[:]))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
+	if search {
+		err = s.search(ctx, w, want, done)
+		// Where such an answer ends cannot be seen from what is in it: one that
+		// ends in order has said everything.
+		want.follow = false
+	} else {
+		err = s.stream(ctx, w, want)
+	}
+	if err != nil && ctx.Err() == nil {
 		s.log.Error().Err(err).Str("via", who.Via).Msg("reading the journal failed")
 		// The client must not take what it has for the whole.
 		panic(http.ErrAbortHandler)
@@ -131,29 +177,4 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, who actions.Call
 		return
 	}
 	text(w, status, refusal.Detail)
-}
-
-func parseRange(r *http.Request) (journalRange, *actions.Error) {
-	want := journalRange{to: ^uint64(0)}
-	q := r.URL.Query()
-	for name, v := range map[string]*uint64{"from": &want.from, "to": &want.to} {
-		if s := q.Get(name); s != "" {
-			n, err := strconv.ParseUint(s, 10, 64)
-			if err != nil {
-				return want, actions.Errorf(actions.CodeParam, "%s is not a record number", name)
-			}
-			*v = n
-		}
-	}
-	if want.from > want.to {
-		return want, actions.Errorf(actions.CodeParam, "from is beyond to")
-	}
-	switch q.Get("follow") {
-	case "", "0", "false":
-	case "1", "true":
-		want.follow = true
-	default:
-		return want, actions.Errorf(actions.CodeParam, "follow is neither 0 nor 1")
-	}
-	return want, nil
 }

@@ -130,6 +130,14 @@ const (
 	maxSubject        = 64
 	journalFlushBytes = 64 << 10
 
+	// maxJournalScans is how many searches of the journal look through what there
+	// is at one time; those that wait for what comes do not count.
+	maxJournalScans = 4
+	// A search that finds little sends it after journalFlushEvery all the same;
+	// it looks at the clock every journalLookEvery records.
+	journalFlushEvery = 500 * time.Millisecond
+	journalLookEvery  = 4096
+
 	// Logins that fail are recorded singly up to this rate and burst, beyond
 	// only counted: strangers must not fill the disk.
 	failedLoginEvery = 10 * time.Second

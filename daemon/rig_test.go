@@ -284,6 +284,7 @@ func (r *rig) records() []record {
 
 type record struct {
 	Seq   uint64
+	At    string
 	Kind  string
 	Actor string
 	Via   string

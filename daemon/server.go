@@ -28,6 +28,7 @@ type server struct {
 	inbound      atomic.Int64 // bytes of messages on all connections
 	failedLogins *rate.Limiter
 	transfers    atomic.Int64 // of tasks over HTTP
+	scans        atomic.Int64 // searches of the journal
 
 	// life ends when the daemon stops: long answers over HTTP end with it.
 	life context.Context

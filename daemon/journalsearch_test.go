@@ -1,0 +1,227 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// search asks for records of the journal.
+func (r *rig) search(params url.Values) (int, []record, http.Header) {
+	r.t.Helper()
+	code, body, h := r.do("GET", "/journal?"+params.Encode(), "", "Authorization", "Bearer "+r.token)
+	if code != 200 {
+		return code, []record{{Kind: strings.TrimSpace(body)}}, h
+	}
+	return code, parseRecords(r.t, body), h
+}
+
+// mentions tells whether a session is named by a record.
+func (x record) mentions(id string) bool {
+	params, _ := x.Body["params"].(map[string]any)
+	return x.Body["session"] == id || params["file_id"] == id
+}
+
+func those(list []record, match func(record) bool) (found []record) {
+	for _, x := range list {
+		if match(x) {
+			found = append(found, x)
+		}
+	}
+	return found
+}
+
+func TestJournalSearch(t *testing.T) {
+	r := run(t, nil)
+	p, other := r.panel(r.token), r.panel(r.subtoken(url.Values{"permissions": {"**"}, "subject": {"other"}}))
+	p.put("dir/a", random(100))
+	other.put("dir/sub/b", random(100))
+	p.put("c", random(100))
+	other.ok("get_file_info", map[string]any{"path": "//dir/./a"}, nil)
+	var opened struct {
+		ID string `json:"file_id"`
+	}
+	other.ok("file_download_request", map[string]any{"path": "dir/a"}, &opened)
+	other.ok("file_download_close", map[string]any{"file_id": opened.ID}, nil)
+
+	all := r.records()
+	uploads := those(all, func(x record) bool { return x.Kind == "upload.opened" })
+	require.Len(t, uploads, 3)
+	session := func(i int) string { return uploads[i].Body["session"].(string) }
+	asked := func(x record) bool { return x.Body["action"] == journalRead }
+	mid := all[len(all)/2]
+
+	for name, c := range map[string]struct {
+		params url.Values
+		want   func(record) bool
+	}{
+		"actor":             {url.Values{"actor": {"other"}}, func(x record) bool { return x.Actor == "other" }},
+		"kind":              {url.Values{"kind": {"upload.placed,download.*"}}, func(x record) bool { return x.Kind == "upload.placed" || strings.HasPrefix(x.Kind, "download.") }},
+		"session":           {url.Values{"session": {session(0)}}, func(x record) bool { return x.mentions(session(0)) }},
+		"session, from":     {url.Values{"session": {session(0)}, "from": {fmt.Sprint(uploads[0].Seq + 1)}}, func(x record) bool { return x.mentions(session(0)) && x.Kind != "upload.opened" }},
+		"session and actor": {url.Values{"session": {session(0)}, "actor": {"other"}}, func(record) bool { return false }},
+		"path": {url.Values{"path": {"dir/a"}}, func(x record) bool {
+			return x.mentions(session(0)) || x.mentions(opened.ID) || x.Body["action"] == "get_file_info"
+		}},
+		"path, after it was opened": {url.Values{"path": {"dir/a"}, "from": {fmt.Sprint(uploads[1].Seq)}}, func(x record) bool {
+			return x.Seq >= uploads[1].Seq && (x.mentions(session(0)) || x.mentions(opened.ID) || x.Body["action"] == "get_file_info")
+		}},
+		"below a path": {url.Values{"path": {"dir/"}, "kind": {"upload.*"}}, func(x record) bool {
+			return strings.HasPrefix(x.Kind, "upload.") && (x.mentions(session(0)) || x.mentions(session(1)))
+		}},
+		"about":         {url.Values{"about": {"c"}}, func(x record) bool { return x.mentions(session(2)) }},
+		"about, starts": {url.Values{"about": {"c"}, "starts": {"1"}}, func(x record) bool { return x.mentions(session(2)) || x.Kind == "daemon.started" }},
+		"document":      {url.Values{"document": {"none"}}, func(record) bool { return false }},
+		"since":         {url.Values{"since": {mid.At}}, func(x record) bool { return x.At >= mid.At }},
+		"until":         {url.Values{"until": {mid.At}, "to": {fmt.Sprint(len(all))}}, func(x record) bool { return x.At < mid.At }},
+		"since and kind, to": {url.Values{"since": {mid.At}, "kind": {"upload.*"}, "to": {fmt.Sprint(len(all))}}, func(x record) bool {
+			return x.At >= mid.At && strings.HasPrefix(x.Kind, "upload.")
+		}},
+		"since beyond the end": {url.Values{"since": {"9999-01-01T00:00:00Z"}}, func(record) bool { return false }},
+		"an empty time":        {url.Values{"since": {mid.At}, "until": {mid.At}}, func(record) bool { return false }},
+	} {
+		code, got, h := r.search(c.params)
+		require.Equal(t, 200, code, name)
+		assert.Equal(t, "0", h.Get(headerJournalFirst), name)
+		// Readings after all was read are in the answer, too.
+		assert.Equal(t, those(all, c.want), those(got, func(x record) bool { return x.Seq < uint64(len(all)) }), name)
+		for _, x := range got[len(those(all, c.want)):] {
+			assert.True(t, asked(x), "%s: %v", name, x)
+		}
+	}
+
+	for params, want := range map[string]string{
+		"from=x":          "from is not a record number",
+		"from=2&to=1":     "from is beyond to",
+		"follow=maybe":    "follow is neither 0 nor 1",
+		"starts=2":        "starts is neither 0 nor 1",
+		"since=yesterday": "since is not a time such as 2026-01-02T15:04:05Z",
+		"until=1":         "until is not a time such as 2026-01-02T15:04:05Z",
+		"since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z": "since is after until",
+		"session=1":       "session: neither a UUID nor a task's 128 hex digits",
+		"kind=Upload":     "kind: neither a kind such as upload.stored nor a family such as upload.*",
+		"path=C%3A%2Fx":   "path: ",
+		"actor=a&actor=b": "actor is given more than once",
+		"acter=a":         `there is no such parameter: "acter"`,
+		"%zz":             "the parameters cannot be read",
+	} {
+		code, body, _ := r.do("GET", "/journal?"+params, "", "Authorization", "Bearer "+r.token)
+		assert.Equal(t, 400, code, params)
+		assert.Contains(t, body, want, params)
+		last := r.records()
+		x := those(last, func(x record) bool { return x.Kind == "action.refused" && asked(x) })
+		require.NotEmpty(t, x, params)
+		assert.Equal(t, "bad_param", x[len(x)-1].Body["code"], params)
+	}
+}
+
+// follow reads records as they come until there are no more.
+func (r *rig) follow(params url.Values) (<-chan record, func()) {
+	r.t.Helper()
+	params.Set("follow", "1")
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+r.addr+"/journal?"+params.Encode(), nil)
+	require.NoError(r.t, err)
+	req.Header.Set("Authorization", "Bearer "+r.token)
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(r.t, err)
+	require.Equal(r.t, 200, res.StatusCode)
+	got := make(chan record, 1<<16)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(got)
+		defer res.Body.Close()
+		for lines := bufio.NewReader(res.Body); ; {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return
+			}
+			got <- parseRecords(r.t, line)[0]
+		}
+	}()
+	return got, func() { cancel(); <-done }
+}
+
+// Searches read, and go on reading, while others write; each record comes once
+// and in order.
+func TestJournalSearchFollows(t *testing.T) {
+	r := run(t, nil)
+	uploads, end := r.follow(url.Values{"kind": {"upload.opened"}, "actor": {"main"}})
+	defer end()
+	below, end2 := r.follow(url.Values{"path": {"x/"}})
+	defer end2()
+	soonOver, end3 := r.follow(url.Values{"until": {"9999-01-01T00:00:00Z"}, "kind": {"upload.placed"}})
+	defer end3()
+	p := r.panel(r.token)
+	const files = 20
+	for i := range files {
+		p.put(fmt.Sprintf("x/%d", i), random(10))
+		p.put(fmt.Sprintf("y/%d", i), random(10))
+		if i%5 == 0 {
+			code, _, _ := r.search(url.Values{"path": {"x/"}})
+			require.Equal(t, 200, code)
+		}
+	}
+	last := uint64(0)
+	for range 2 * files {
+		x := within(t, uploads, "an upload is missing")
+		assert.Greater(t, x.Seq, last)
+		last = x.Seq
+	}
+	placed := 0
+	for last = 0; placed < files; {
+		x := within(t, below, "a record is missing")
+		assert.Greater(t, x.Seq, last)
+		last = x.Seq
+		if x.Kind == "upload.placed" {
+			placed++
+			assert.True(t, strings.HasPrefix(x.Body["path"].(string), "x/"))
+		}
+	}
+	for range 2 * files {
+		within(t, soonOver, "a record is missing")
+	}
+	require.NoError(t, r.stop())
+	for range uploads {
+		t.Error("more than there was")
+	}
+}
+
+// Only so many look through the journal at one time; who waits for more to come
+// is not in the way of others, and one that is gone gives its place back.
+func TestJournalSearchPlaces(t *testing.T) {
+	r := run(t, nil)
+	for range 2 * maxJournalScans {
+		got, end := r.follow(url.Values{"kind": {"daemon.started"}})
+		within(t, got, "the start is missing")
+		defer end()
+	}
+
+	s, _ := bareServer(t)
+	s.scans.Store(maxJournalScans - 1)
+	ask := func(method, params string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		req := httptest.NewRequest(method, "/journal?"+params, nil)
+		req.Header.Set("Authorization", "Bearer "+bareToken)
+		s.journal(w, req)
+		return w
+	}
+	assert.Equal(t, 200, ask("GET", "actor=main").Code)
+	assert.EqualValues(t, maxJournalScans-1, s.scans.Load(), "the place is free again")
+	s.scans.Store(maxJournalScans)
+	w := ask("GET", "actor=main")
+	assert.Equal(t, 503, w.Code)
+	assert.NotEmpty(t, w.Header().Get("Retry-After"))
+	assert.EqualValues(t, maxJournalScans, s.scans.Load())
+	assert.Equal(t, 200, ask("HEAD", "actor=main").Code, "nothing is looked through")
+	assert.Equal(t, 200, ask("GET", "to=0").Code, "no search")
+}
