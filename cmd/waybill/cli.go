@@ -32,6 +32,8 @@ type journalCmds struct {
 	Export exportCmd `cmd:"" help:"Print the records as JSON lines."`
 	Replay replayCmd `cmd:"" help:"Print the state that the records lead to, as JSON."`
 	Tail   tailCmd   `cmd:"" help:"Print the last records and those that follow."`
+	Story  storyCmd  `cmd:"" help:"Tell all there is about one transfer, file or document."`
+	Stats  statsCmd  `cmd:"" help:"Count what there is: records, bytes, transfers, refusals."`
 }
 
 type benchCmds struct {

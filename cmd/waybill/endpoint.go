@@ -166,7 +166,7 @@ func (r *remote) statusError(status int, text string) error {
 		return fail(exitNoPerm, "%s refused the token in %s", r.URL, r.TokenFile)
 	case http.StatusForbidden:
 		return fail(exitNoPerm, "%s: %s", r.URL, text)
-	case http.StatusBadRequest:
+	case http.StatusBadRequest, http.StatusGone:
 		return fail(exitUsage, "%s: %s", r.URL, text)
 	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout, http.StatusTooManyRequests:
 		// Starting, full, or a proxy in front of a daemon that is down.

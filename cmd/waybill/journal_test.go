@@ -200,7 +200,7 @@ func TestStateOfARunningDaemon(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	holder := fmt.Sprintf("pid %d", s.p.cmd.Process.Pid)
-	for _, command := range []string{"verify", "export", "replay", "tail"} {
+	for _, command := range []string{"verify", "export", "replay", "tail", "stats"} {
 		r := waybill(t, "journal", command, "--state", s.state)
 		assert.Equal(t, exitTemp, r.code, command)
 		assert.Contains(t, r.err, holder, command)
@@ -220,7 +220,7 @@ func TestVerifyWritesNothing(t *testing.T) {
 	t.Parallel()
 	s, _ := filled(t)
 	before := snapshot(t, s.state)
-	for _, command := range []string{"verify", "export", "replay", "tail"} {
+	for _, command := range []string{"verify", "export", "replay", "tail", "stats"} {
 		r := waybill(t, "journal", command, "--state", s.state)
 		require.Zero(t, r.code, r.err)
 	}

@@ -3,10 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"io"
 	"time"
-
-	"waybill/journal"
 )
 
 type exportCmd struct {
@@ -51,59 +48,4 @@ func lineTo(out *bufio.Writer) func(line []byte) error {
 		}
 		return out.WriteByte('\n') // bufio remembers an error for Flush
 	}
-}
-
-type tailCmd struct {
-	source
-	Lines    uint64        `short:"n" default:"10" placeholder:"N" help:"How many of the records that are there (${default})."`
-	From     *uint64       `placeholder:"SEQ" help:"Begin at this record instead."`
-	Follow   bool          `default:"true" negatable:"" help:"With --url: wait for records to come (yes)."`
-	RetryFor time.Duration `default:"10m" min:"0s" placeholder:"TIME" help:"With --url: how long to go on trying over a lost connection (${default})."`
-}
-
-// Run prints the last records and, of a running daemon, those that follow,
-// each once and in order, also across restarts of the daemon.
-func (c *tailCmd) Run(ctx context.Context, a *app) error {
-	if c.State != "" {
-		log, done, err := c.openLog()
-		if err != nil {
-			return err
-		}
-		defer done()
-		out := bufio.NewWriter(a.stdout)
-		size := log.Head().Size
-		if err := log.Read(ctx, c.first(size), size, lineTo(out)); err != nil {
-			return interrupted(ctx, err)
-		}
-		return out.Flush()
-	}
-	s := stream{remote: c.remote(), to: allRecords, follow: c.Follow, tries: patience{limit: c.RetryFor, say: a.say}}
-	size, err := s.sizeNow(ctx)
-	if err != nil {
-		return err
-	}
-	s.next = c.first(size)
-	return s.run(ctx, func(line []byte) error {
-		var e journal.Entry
-		if err := journal.ParseEntry(line, &e); err != nil || e.Seq != s.next {
-			return &journal.DamageError{Seq: s.next, Last: s.next, Reason: "not what should stand here"}
-		}
-		return writeLine(a.stdout, line)
-	})
-}
-
-// first is the record tail begins at, of size.
-func (c *tailCmd) first(size uint64) uint64 {
-	if c.From != nil {
-		return *c.From
-	}
-	return size - min(size, c.Lines)
-}
-
-// writeLine writes a line at once, so that whoever reads a pipe sees it.
-func writeLine(w io.Writer, line []byte) error {
-	if _, err := w.Write(append(line[:len(line):len(line)], '\n')); err != nil {
-		return fail(exitIO, "write: %w", err)
-	}
-	return nil
 }

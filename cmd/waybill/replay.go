@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -37,13 +35,22 @@ func (m *moment) UnmarshalText(text []byte) error {
 		m.seq = &n
 		return nil
 	}
+	t, err := parseTime(s)
+	if err != nil {
+		return fmt.Errorf("neither a record's number nor %w", err)
+	}
+	m.time = t
+	return nil
+}
+
+// parseTime reads a time, or a day, which is that of UTC.
+func parseTime(s string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
-			m.time = t
-			return nil
+			return t, nil
 		}
 	}
-	return errors.New(`neither a record's number nor a time such as "2026-01-02T15:04:05Z"`)
+	return time.Time{}, errors.New(`a time such as "2026-01-02T15:04:05Z"`)
 }
 
 // includes reports whether the record belongs to the state at m.
@@ -65,11 +72,19 @@ type fold struct {
 	at    moment
 	state *actions.State
 	next  uint64
+	// begun is the time of the first record.
+	begun time.Time
 }
 
 func (f *fold) apply(e *journal.Entry) error {
 	if e.Seq != f.next {
+		if f.next == 0 && e.Seq%journal.SegmentRecords == 0 {
+			return errPruned(e.Seq)
+		}
 		return &journal.DamageError{Seq: f.next, Last: f.next, Reason: fmt.Sprintf("record %d stands here", e.Seq)}
+	}
+	if f.next == 0 {
+		f.begun = e.At
 	}
 	if !f.at.includes(e) {
 		return errReached
@@ -81,14 +96,6 @@ func (f *fold) apply(e *journal.Entry) error {
 	return nil
 }
 
-func (f *fold) line(line []byte) error {
-	var e journal.Entry
-	if err := journal.ParseEntry(line, &e); err != nil {
-		return &journal.DamageError{Seq: f.next, Last: f.next, Reason: err.Error()}
-	}
-	return f.apply(&e)
-}
-
 // Run folds the records and prints the state they lead to.
 func (c *replayCmd) Run(ctx context.Context, a *app) error {
 	f := &fold{at: c.At, state: actions.NewState()}
@@ -98,46 +105,29 @@ func (c *replayCmd) Run(ctx context.Context, a *app) error {
 	if c.At.seq != nil && *c.At.seq >= f.next {
 		return fail(exitUsage, "there is no record %d: the journal has %d", *c.At.seq, f.next)
 	}
+	if !c.At.time.IsZero() && f.next == 0 && !f.begun.IsZero() {
+		return fail(exitUsage, "there is no record at or before %s: the first is of %s", c.At.text, f.begun.Format(time.RFC3339Nano))
+	}
 	return a.printJSON(f.state)
 }
 
 func (c *replayCmd) replay(ctx context.Context, a *app, f *fold) error {
-	switch {
-	case c.Export != "":
-		r, done, err := c.openExport(a)
-		if err != nil {
-			return err
-		}
-		defer done()
-		return eachLine(stoppable{ctx, r}, f)
-	case c.State != "":
-		log, done, err := c.openLog()
-		if err != nil {
-			return err
-		}
-		defer done()
-		return log.Replay(ctx, 0, f.apply)
+	if c.State == "" {
+		return c.each(ctx, a, c.RetryFor, 0, func(_ []byte, e *journal.Entry) error { return f.apply(e) })
 	}
-	s := stream{remote: c.remote(), to: allRecords, tries: patience{limit: c.RetryFor, say: a.say}}
-	return s.run(ctx, f.line)
+	log, done, err := c.openLog()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if first := log.First(); first > 0 {
+		return errPruned(first)
+	}
+	// Unlike each, this checks the hashes.
+	return log.Replay(ctx, 0, f.apply)
 }
 
-// eachLine applies the lines of an export.
-func eachLine(r io.Reader, f *fold) error {
-	in := bufio.NewReaderSize(r, journal.MaxLine+1)
-	for {
-		line, err := in.ReadSlice('\n')
-		switch {
-		case err == nil:
-			if err := f.line(line[:len(line)-1]); err != nil {
-				return err
-			}
-		case errors.Is(err, io.EOF) && len(line) == 0:
-			return nil
-		case errors.Is(err, io.EOF), errors.Is(err, bufio.ErrBufferFull):
-			return &journal.DamageError{Seq: f.next, Last: f.next, Reason: "not a whole line"}
-		default:
-			return fail(exitIO, "read: %w", err)
-		}
-	}
+// errPruned says what it takes to read from the start.
+func errPruned(first uint64) error {
+	return fail(exitUsage, "the records before %d were pruned: give the folder of their archive with --archive", first)
 }

@@ -5,18 +5,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
+	"waybill/actions"
 	"waybill/journal"
 )
 
-// The headers of GET /journal: how many records there are, and the root of
-// the tree over them.
+// The headers of GET /journal: how many records there are, the root of the
+// tree over them, and the first one that is still held.
 const (
-	headerSize = "Waybill-Journal-Size"
-	headerRoot = "Waybill-Journal-Root"
+	headerSize  = "Waybill-Journal-Size"
+	headerRoot  = "Waybill-Journal-Root"
+	headerFirst = "Waybill-Journal-First"
 )
 
 // stream reads records of a running daemon in order, over as many connections
@@ -28,6 +32,9 @@ type stream struct {
 	// that do not exist yet are waited for only if follow is set.
 	next, to uint64
 	follow   bool
+	// query, if not nil, says which records are wanted; the daemon leaves out
+	// all others. It is complete when its answer ends in order.
+	query *actions.Query
 
 	known bool   // the first connection has answered:
 	size  uint64 // how many records there were then
@@ -40,6 +47,9 @@ func (s *stream) run(ctx context.Context, fn func(line []byte) error) error {
 		err := s.connect(ctx, fn)
 		lost, ok := errors.AsType[*lostError](err)
 		if !ok {
+			if errors.Is(err, errReached) {
+				return nil
+			}
 			return err
 		}
 		_, answered := errors.AsType[*exitError](lost)
@@ -63,7 +73,7 @@ func (s *stream) connect(ctx context.Context, fn func(line []byte) error) error 
 	size, err := strconv.ParseUint(resp.Header.Get(headerSize), 10, 64)
 	switch {
 	case err != nil:
-		return fail(exitUnreachable, "%s is no waybill daemon: no %s in its answer", s.remote.URL, headerSize)
+		return noDaemon(s.remote)
 	case !s.known:
 		s.known, s.size, s.root = true, size, resp.Header.Get(headerRoot)
 		if !s.follow {
@@ -75,6 +85,9 @@ func (s *stream) connect(ctx context.Context, fn func(line []byte) error) error 
 	in := bufio.NewReaderSize(resp.Body, journal.MaxLine+1)
 	for s.next < s.to {
 		line, err := in.ReadSlice('\n')
+		if s.query != nil && err == io.EOF && len(line) == 0 {
+			return errReached
+		}
 		if errors.Is(err, bufio.ErrBufferFull) {
 			return &journal.DamageError{Seq: s.next, Last: s.next, Reason: "not a record: too long"}
 		}
@@ -82,7 +95,15 @@ func (s *stream) connect(ctx context.Context, fn func(line []byte) error) error 
 			// Records are still to come, however orderly the end looks.
 			return interrupted(ctx, &lostError{fmt.Errorf("the journal broke off: %w", innermost(err))})
 		}
-		if err := fn(line[:len(line)-1]); err != nil {
+		line = line[:len(line)-1]
+		if s.query != nil {
+			var e journal.Entry
+			if err := journal.ParseEntry(line, &e); err != nil || e.Seq < s.next {
+				return &journal.DamageError{Seq: s.next, Last: s.next, Reason: "not what should stand here"}
+			}
+			s.next = e.Seq // what is left out does not belong
+		}
+		if err := fn(line); err != nil {
 			return err
 		}
 		s.next++
@@ -96,7 +117,11 @@ func (s *stream) open(ctx context.Context, method string) (*http.Response, error
 	if err != nil {
 		return nil, err
 	}
-	query := url.Values{"from": {strconv.FormatUint(s.next, 10)}}
+	query := url.Values{}
+	if s.query != nil {
+		query = parameters(s.query)
+	}
+	query.Set("from", strconv.FormatUint(s.next, 10))
 	if s.to != allRecords {
 		query.Set("to", strconv.FormatUint(s.to, 10))
 	}
@@ -106,13 +131,51 @@ func (s *stream) open(ctx context.Context, method string) (*http.Response, error
 	return s.remote.request(ctx, method, "/journal?"+query.Encode(), token, nil, "")
 }
 
-// sizeNow asks how many records there are.
-func (s *stream) sizeNow(ctx context.Context) (uint64, error) {
+// parameters are those of GET /journal that ask for q.
+func parameters(q *actions.Query) url.Values {
+	v := url.Values{}
+	for name, text := range map[string]string{
+		"actor": q.Actor, "kind": q.Kind, "session": q.Session, "path": q.Path, "document": q.Document, "about": q.About,
+	} {
+		if text != "" {
+			v.Set(name, text)
+		}
+	}
+	for name, t := range map[string]time.Time{"since": q.Since, "until": q.Until} {
+		if !t.IsZero() {
+			v.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if q.Starts {
+		v.Set("starts", "1")
+	}
+	return v
+}
+
+// headSeen is what a daemon says of its journal: how many records there are,
+// and the first one that it still holds.
+type headSeen struct{ size, first uint64 }
+
+// headNow asks for it.
+func (s *stream) headNow(ctx context.Context) (h headSeen, err error) {
 	none := stream{remote: s.remote}
 	resp, err := none.open(ctx, http.MethodHead)
 	if err != nil {
-		return 0, s.remote.once(ctx, err)
+		return h, s.remote.once(ctx, err)
 	}
 	defer resp.Body.Close()
-	return strconv.ParseUint(resp.Header.Get(headerSize), 10, 64)
+	if h.size, err = strconv.ParseUint(resp.Header.Get(headerSize), 10, 64); err != nil {
+		return h, noDaemon(s.remote)
+	}
+	if text := resp.Header.Get(headerFirst); text != "" { // absent before there was pruning
+		h.first, err = strconv.ParseUint(text, 10, 64)
+	}
+	if err != nil {
+		return h, noDaemon(s.remote)
+	}
+	return h, nil
+}
+
+func noDaemon(r *remote) error {
+	return fail(exitUnreachable, "%s is no waybill daemon: no %s in its answer", r.URL, headerSize)
 }
