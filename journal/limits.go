@@ -17,6 +17,10 @@ const (
 	// Append at most; Append itself takes more.
 	MaxBatchRecords = 4096
 	MaxBatchBytes   = 8 << 20
+	// MaxCheckpoint is the length of the longest signed checkpoint that is read,
+	// in bytes, MaxProof that of a proof.
+	MaxCheckpoint = 64 << 10
+	MaxProof      = 256 << 10
 )
 
 const (
@@ -27,6 +31,9 @@ const (
 	maxSeq       = 1 << 53 // first integer that JSON readers may round
 	maxKind      = 64      // bytes of a kind
 	maxDepth     = 64      // objects and arrays around a value of a body
+
+	// maxProofHashes is how many a tree of 2^63 leaves would take.
+	maxProofHashes = 63
 
 	// chunkRecords and chunkBytes bound what a reader copies out of a
 	// transaction at a time; one line is always taken.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -115,23 +116,53 @@ func pin(s *shelf, seg *segment, found *DamageError) error {
 // is to be compared with one that is known. What does not fit is a
 // *DamageError; an error of r comes back wrapped.
 func VerifyExport(ctx context.Context, r io.Reader) (Head, error) {
-	src := &exportSource{r: bufio.NewReaderSize(r, 1<<20)}
-	c := &checker{tree: NewTree(), groups: &groups{}}
-	if err := pipeline(ctx, src.fill, c.take); err != nil {
-		return Head{}, err
-	}
-	return c.tree.Head(), nil
+	head, _, err := VerifyExportAt(ctx, r)
+	return head, err
 }
 
-// exportSource reads the lines of an export.
+// VerifyExportAt is VerifyExport that also gives the roots over the first so
+// many records, for each of the sizes that the export has.
+func VerifyExportAt(ctx context.Context, r io.Reader, sizes ...uint64) (Head, map[uint64]Hash, error) {
+	sizes = slices.Compact(slices.Sorted(slices.Values(sizes)))
+	src := &exportSource{r: bufio.NewReaderSize(r, 1<<20), stops: sizes}
+	c := &checker{tree: NewTree(), groups: &groups{}}
+	roots := make(map[uint64]Hash, len(sizes))
+	at := func() {
+		if _, wanted := slices.BinarySearch(sizes, c.tree.size); wanted {
+			roots[c.tree.size] = c.tree.Head().Root
+		}
+	}
+	at()
+	err := pipeline(ctx, src.fill, func(k *chunk) error {
+		if err := c.take(k); err != nil {
+			return err
+		}
+		at()
+		return nil
+	})
+	if err != nil {
+		return Head{}, nil, err
+	}
+	return c.tree.Head(), roots, nil
+}
+
+// exportSource reads the lines of an export. A chunk ends at each of stops,
+// ascending, so that the tree is seen there.
 type exportSource struct {
-	r   *bufio.Reader
-	seq uint64
+	r     *bufio.Reader
+	seq   uint64
+	stops []uint64
 }
 
 func (s *exportSource) fill(c *chunk) bool {
 	c.reset(s.seq)
 	for !c.full() {
+		if len(s.stops) > 0 && s.stops[0] == s.seq {
+			s.stops = s.stops[1:]
+			if s.seq > c.first {
+				return true
+			}
+		}
 		line, err := s.r.ReadSlice('\n')
 		switch {
 		case err == io.EOF && len(line) == 0:
