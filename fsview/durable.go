@@ -13,10 +13,36 @@ import (
 // leaves the old file or the new one, whole, and once it returns nil the new
 // one stays. Only one writer a path at a time. The directory must exist.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	return fail("write", filepath.Base(path), writeFile(path, data, mode))
+	return fail("write", filepath.Base(path), writeFile(path, data, mode, unix.Rename))
 }
 
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
+// WriteNew is WriteFile that never replaces a file: fs.ErrExist if there is
+// one. Nobody else may be making it at the same time: not every file system can
+// rename without replacing, and there it looks first.
+func WriteNew(path string, data []byte, mode fs.FileMode) error {
+	return fail("write", filepath.Base(path), writeFile(path, data, mode, renameNew))
+}
+
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	switch err {
+	case unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP:
+		return lookAndRename(from, to)
+	}
+	return err
+}
+
+func lookAndRename(from, to string) error {
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = unix.EEXIST
+		}
+		return err
+	}
+	return unix.Rename(from, to)
+}
+
+func writeFile(path string, data []byte, mode fs.FileMode, rename func(from, to string) error) (err error) {
 	dir, base := filepath.Split(path)
 	// One fixed name, so that crashes leave at most one file behind.
 	tmp := filepath.Join(dir, "."+base+".new")
@@ -44,7 +70,7 @@ func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := unix.Rename(tmp, path); err != nil {
+	if err := rename(tmp, path); err != nil {
 		return err
 	}
 	return syncPath(filepath.Dir(path))

@@ -3,6 +3,7 @@ package fsview
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -289,4 +290,24 @@ func TestConcurrentPlacing(t *testing.T) {
 	for i := range 4 {
 		assert.Equal(t, "new", g.read(fmt.Sprintf("same/new/dirs/%d", i)))
 	}
+}
+
+// WriteNew never replaces, also where the file system cannot promise that.
+func TestWriteNew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	require.NoError(t, WriteNew(path, []byte("one"), 0o644))
+	require.ErrorIs(t, WriteNew(path, []byte("two"), 0o644), fs.ErrExist)
+	other := filepath.Join(dir, "g")
+	require.NoError(t, os.WriteFile(other, []byte("three"), 0o600))
+	require.ErrorIs(t, lookAndRename(other, path), fs.ErrExist)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "one", string(b))
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, lookAndRename(other, path))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, 1, "nothing is left beside it")
 }
