@@ -63,6 +63,16 @@ func (s *State) foldEvidence(e *journal.Entry) error {
 	}
 }
 
+// RecordKey records with which key checkpoints are signed from here on. None
+// may leave before it returns nil.
+func (e *Engine) RecordKey(k CheckpointKey) error {
+	if !e.enter() {
+		return ErrStopping
+	}
+	defer e.busy.Done()
+	return e.record(origin{actorDaemon, "internal", e.boot}, KindCheckpointKey, k)
+}
+
 // Key is the last checkpoint.key, nil before the first.
 func (s *State) Key() *CheckpointKey {
 	if s.key == nil {

@@ -73,6 +73,13 @@ type Config struct {
 	// TaskStall ends a transfer of a task on which not one byte moved for so long,
 	// default 60 s.
 	TaskStall time.Duration
+	// CheckpointTo is a directory that gets a copy of every checkpoint, "" for
+	// none: a mounted or synced one elsewhere, out of reach of whoever could
+	// rewrite the journal.
+	CheckpointTo string
+	// KeyOverlap is how long, after a rotation of the key that signs checkpoints,
+	// the one before signs too, default 7 days; negative: not at all.
+	KeyOverlap time.Duration
 	// Logger gets the daemon's log; the zero value writes nothing.
 	Logger zerolog.Logger
 	// Ready, if not nil, is called once when the daemon serves, with the
@@ -108,9 +115,11 @@ type Config struct {
 	FileFault    func(op, name string, do func() error) error
 
 	// serving, if not nil, is called before Ready with what serves, now stands in
-	// for time.Now in the engine; both for tests.
+	// for time.Now in the engine and for keys, pushing wraps what is written to
+	// CheckpointTo; all for tests.
 	serving func(*server)
 	now     func() time.Time
+	pushing func(do func() error) error
 }
 
 // LegacyTimes are how long clients of the legacy listener may take (CFMS.md
@@ -162,6 +171,10 @@ func (c Config) withDefaults() Config {
 	set(&c.TimestampWindow, 300*time.Second)
 	set(&c.PurgeEvery, 10*time.Minute)
 	set(&c.ShutdownGrace, 3*time.Second)
+	set(&c.KeyOverlap, 7*24*time.Hour)
+	if c.now == nil {
+		c.now = time.Now
+	}
 	switch {
 	case c.Reserve == 0:
 		c.Reserve = -1 // fsview's word for its default

@@ -19,6 +19,8 @@ var (
 	ErrLowSpace = errors.New("too little free space to start")
 	// ErrState: a file in STATE is not what the daemon once wrote there.
 	ErrState = errors.New("the state directory is not in order")
+	// ErrConfig: what the configuration names is not there, or not fit for it.
+	ErrConfig = errors.New("the configuration cannot be followed")
 )
 
 // Exit codes of serve (DESIGN.md §6).
@@ -47,7 +49,7 @@ func ExitCode(err error) int {
 		return exitDamaged
 	case is(fsview.ErrLocked), is(journal.ErrLocked), is(ErrLowSpace):
 		return exitTemporary
-	case is(fsview.ErrForeignRoot), is(ErrState):
+	case is(fsview.ErrForeignRoot), is(ErrState), is(ErrConfig):
 		return exitConfig
 	case is(fs.ErrPermission), is(fsview.ErrAccess):
 		return exitAccess

@@ -46,6 +46,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.task(w, r)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, evidencePath) {
+		only(w, r, s.evidence, http.MethodGet, http.MethodHead)
+		return
+	}
 	switch r.URL.Path {
 	case "/cfms/v1":
 		only(w, r, s.upgradeDoc, http.MethodGet)

@@ -40,20 +40,20 @@ type journalRange struct {
 // that a reader can check what he gets. No transaction is held while a slow
 // client reads.
 func (s *server) journal(w http.ResponseWriter, r *http.Request) {
-	who, ok := s.auditor(w, r)
+	who, ok := s.auditor(w, r, journalRead)
 	if !ok {
 		return
 	}
 	want, bad := parseRange(r)
 	if bad != nil {
-		s.refuse(w, r, who, http.StatusBadRequest, bad)
+		s.refuse(w, r, who, journalRead, http.StatusBadRequest, bad)
 		return
 	}
 	log, h := s.engine.Journal(), w.Header()
 	h.Set("Access-Control-Expose-Headers", strings.Join([]string{headerJournalSize, headerJournalRoot, headerJournalFirst}, ", "))
 	h.Set(headerJournalFirst, strconv.FormatUint(log.First(), 10))
 	if first := log.First(); want.query.IsZero() && want.from < min(first, want.to) {
-		s.refuse(w, r, who, http.StatusGone, actions.Errorf(actions.CodeParam,
+		s.refuse(w, r, who, journalRead, http.StatusGone, actions.Errorf(actions.CodeParam,
 			"the records before %d were pruned: they are in the archive", first))
 		return
 	}
@@ -62,7 +62,7 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 	scan := search && r.Method == http.MethodGet
 	if scan && !s.beginScan() {
 		h.Set("Retry-After", "5")
-		s.refuse(w, r, who, http.StatusServiceUnavailable, actions.Errorf(actions.CodeRateLimit, "too many searches of the journal at once"))
+		s.refuse(w, r, who, journalRead, http.StatusServiceUnavailable, actions.Errorf(actions.CodeRateLimit, "too many searches of the journal at once"))
 		return
 	}
 	done := sync.OnceFunc(func() {
@@ -154,8 +154,9 @@ func (s *server) stream(ctx context.Context, w http.ResponseWriter, want journal
 	}
 }
 
-// auditor answers requests that may not read the journal.
-func (s *server) auditor(w http.ResponseWriter, r *http.Request) (actions.Caller, bool) {
+// auditor answers requests that may not read the journal; action is how the
+// record of a refusal calls them.
+func (s *server) auditor(w http.ResponseWriter, r *http.Request, action string) (actions.Caller, bool) {
 	who, err := s.tokens.check(bearer(r))
 	if err != nil {
 		s.engine.CountRefused("token", hostOf(r.RemoteAddr))
@@ -165,14 +166,14 @@ func (s *server) auditor(w http.ResponseWriter, r *http.Request) (actions.Caller
 	}
 	who.Via = "http " + r.RemoteAddr
 	if !who.Permissions.Allow(journalPermission) {
-		s.refuse(w, r, who, http.StatusForbidden, actions.Errorf(actions.CodePermission, "needs %s", journalPermission))
+		s.refuse(w, r, who, action, http.StatusForbidden, actions.Errorf(actions.CodePermission, "needs %s", journalPermission))
 		return who, false
 	}
 	return who, true
 }
 
-func (s *server) refuse(w http.ResponseWriter, r *http.Request, who actions.Caller, status int, refusal *actions.Error) {
-	if err := s.engine.Refuse(r.Context(), who, "", journalRead, refusal); err != nil {
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, who actions.Caller, action string, status int, refusal *actions.Error) {
+	if err := s.engine.Refuse(r.Context(), who, "", action, refusal); err != nil {
 		text(w, http.StatusServiceUnavailable, "stopping")
 		return
 	}

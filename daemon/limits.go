@@ -138,6 +138,21 @@ const (
 	journalFlushEvery = 500 * time.Millisecond
 	journalLookEvery  = 4096
 
+	// checkpointEvery is how far checkpoints are apart, but for those at the end of
+	// a segment. One that cannot be written is tried again after pushPause, which
+	// doubles up to mostPushPause. A push that takes pushSlow counts as failing;
+	// a stop waits pushAtStop for the last.
+	checkpointEvery = time.Second
+	pushPause       = time.Second
+	mostPushPause   = time.Minute
+	pushSlow        = 30 * time.Second
+	pushAtStop      = 2 * time.Second
+
+	// maxBundles is how many entry bundles are made and written at a time.
+	maxBundles = 4
+	// tileWidth is that of C2SP tlog-tiles.
+	tileWidth = 256
+
 	// Logins that fail are recorded singly up to this rate and burst, beyond
 	// only counted: strangers must not fill the disk.
 	failedLoginEvery = 10 * time.Second

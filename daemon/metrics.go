@@ -28,6 +28,7 @@ type metrics struct {
 	slowClosed    prometheus.Counter
 	undecryptable prometheus.Counter
 	pending       prometheus.Gauge
+	pushFailures  prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -59,12 +60,13 @@ func newMetrics() *metrics {
 		slowClosed:  counter("slow_consumers_closed_total", "Connections closed because the peer did not keep up."),
 		undecryptable: counter("undecryptable_messages_total",
 			"Messages of the legacy listener that could not be decrypted."),
+		pushFailures: counter("checkpoint_push_failures_total", "Checkpoints that could not be copied to the directory elsewhere."),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "waybill_pending_requests", Help: "Requests without an answer yet, on all connections.",
 		}),
 	}
 	m.registry.MustRegister(m.actions, m.actionSeconds, m.bytesIn, m.bytesOut, m.messageBytes, m.replyBytes,
-		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending,
+		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending, m.pushFailures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
@@ -129,6 +131,15 @@ func (m *metrics) watch(s *server) {
 	})
 	gauge("journal_bytes", "Disk space of the journal.", nil, func() float64 {
 		return float64(s.engine.Journal().DiskBytes())
+	})
+	gauge("checkpoint_size", "Records under the last signed checkpoint.", nil, func() float64 {
+		return float64(s.notary.size.Load())
+	})
+	gauge("checkpoint_pushed_size", "Records under the checkpoint in the directory elsewhere.", nil, func() float64 {
+		if s.notary.push == nil {
+			return 0
+		}
+		return float64(s.notary.push.pushed.Load())
 	})
 	gauge("connections", conns, prometheus.Labels{"state": "authenticated"}, func() float64 {
 		return s.counts(&s.panels).known()

@@ -57,6 +57,7 @@ type daemon struct {
 	metrics *metrics
 	sd      notifier
 	addr    string
+	notary  *notary
 
 	front   front
 	web     *http.Server
@@ -92,11 +93,18 @@ func (d *daemon) live(ctx context.Context) (err error) {
 	if err := d.state.initialise(log.Head().Size); err != nil {
 		return err
 	}
+	last, err := d.compareLast(ctx, log)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
 	state, from, err := d.recover(ctx, log)
 	if ctx.Err() != nil {
 		return nil // told to stop while starting: nothing has begun
 	}
 	if err != nil {
+		return err
+	}
+	if err := d.openNotary(log, state.Key(), last); err != nil {
 		return err
 	}
 	root, err := d.openRoot(state)
@@ -117,8 +125,10 @@ func (d *daemon) live(ctx context.Context) (err error) {
 		room: func() error { return root.CheckSpace(0) },
 	})
 	if errors.Is(err, errHung) {
+		d.notary.leave()
 		return err // what hangs may still use the files
 	}
+	d.notary.finish()
 	return errors.Join(err, root.Close(), library.Contents.Close())
 }
 
@@ -169,9 +179,13 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine, snapshots *sna
 	}
 
 	s := newServer(d.cfg, engine, newAuthority(d.state.mainToken, d.state.jwtKey, time.Now), d.metrics)
-	s.quit, s.state = quit, d.state
+	s.quit, s.state, s.notary = quit, d.state, d.notary
 	d.metrics.watch(s)
-	if err := s.startServices(); err != nil {
+	err := d.notary.begin(engine)
+	if err == nil {
+		err = s.startServices()
+	}
+	if err != nil {
 		late := time.NewTimer(d.cfg.StopWithin)
 		defer late.Stop()
 		stop()

@@ -27,8 +27,9 @@ type server struct {
 	listings     *budget      // for all other large replies
 	inbound      atomic.Int64 // bytes of messages on all connections
 	failedLogins *rate.Limiter
-	transfers    atomic.Int64 // of tasks over HTTP
-	scans        atomic.Int64 // searches of the journal
+	bundles      chan struct{} // holds a token for each entry bundle in the making
+	transfers    atomic.Int64  // of tasks over HTTP
+	scans        atomic.Int64  // searches of the journal
 
 	// life ends when the daemon stops: long answers over HTTP end with it.
 	life context.Context
@@ -46,6 +47,7 @@ type server struct {
 	quit    func()
 	ftpPort int
 	state   *stateDir
+	notary  *notary
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -86,6 +88,7 @@ func newServer(cfg Config, engine *actions.Engine, tokens *authority, m *metrics
 		contents:     newBudget(contentBudget, contentBudget),
 		listings:     newBudget(listingBudget, newcomerShare),
 		failedLogins: rate.NewLimiter(rate.Every(failedLoginEvery), failedLoginBurst),
+		bundles:      make(chan struct{}, maxBundles),
 		conns:        make(map[client]struct{}),
 		empty:        make(chan struct{}),
 	}
