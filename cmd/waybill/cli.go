@@ -34,6 +34,10 @@ type journalCmds struct {
 	Tail   tailCmd   `cmd:"" help:"Print the last records and those that follow."`
 	Story  storyCmd  `cmd:"" help:"Tell all there is about one transfer, file or document."`
 	Stats  statsCmd  `cmd:"" help:"Count what there is: records, bytes, transfers, refusals."`
+
+	Key   journalKeyCmd `cmd:"" help:"Print the key that the journal's checkpoints are verified with, or make a new one."`
+	Prove proveCmd      `cmd:"" help:"Write a proof that a record is in the journal, or that the journal has only grown."`
+	Check checkCmd      `cmd:"" help:"Check such a proof, without a daemon."`
 }
 
 type benchCmds struct {

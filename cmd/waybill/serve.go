@@ -28,7 +28,11 @@ type serveCmd struct {
 	MaxDownloadsPerFile int         `default:"3" min:"1" max:"65536" placeholder:"N" help:"Live downloads of one file by one subject (${default})."`
 	MaxVoidClaims       int         `default:"20" min:"0" max:"1000000" placeholder:"N" help:"How often a job may be cut off by a crash before it is given up; 0 is never (${default})."`
 	DirectoryListing    string      `default:"joined" enum:"joined,split" placeholder:"FORM" help:"joined, or split: directories in a list of their own, as older desktop clients want (${default})."`
-	LogLevel            string      `default:"info" enum:"trace,debug,info,warn,error" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
+
+	CheckpointTo string        `placeholder:"DIR" help:"Directory for a copy of every signed checkpoint: a mounted or synced one, out of reach of this machine's owner."`
+	KeyOverlap   time.Duration `default:"168h" min:"0s" placeholder:"TIME" help:"How long both keys sign checkpoints after journal key --rotate; 0 is not at all (${default})."`
+
+	LogLevel string `default:"info" enum:"trace,debug,info,warn,error" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
 
 	libraryFlags
 }
@@ -49,6 +53,8 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		MaxMessage:   int64(c.MaxMessage),
 		MaxPending:   c.MaxPending,
 		SplitListing: c.DirectoryListing == "split",
+		CheckpointTo: c.CheckpointTo,
+		KeyOverlap:   orNone(c.KeyOverlap),
 		Logger:       logger,
 		Listening:    func(what, addr string) { others = append(others, listener{what, addr}) },
 		Ready: func(addr string) {

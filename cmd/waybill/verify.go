@@ -14,6 +14,7 @@ import (
 
 type verifyCmd struct {
 	withExport
+	withCheckpoints
 	RetryFor time.Duration `default:"1m" min:"0s" placeholder:"TIME" help:"With --url: how long to go on trying over a lost connection (${default})."`
 	JSON     bool          `help:"Result as one JSON object."`
 }
@@ -23,6 +24,8 @@ type verdict struct {
 	Valid bool   `json:"valid"`
 	Size  uint64 `json:"size"`
 	Root  string `json:"root,omitempty"`
+	// Checkpoints is how many of --checkpoint the journal continues.
+	Checkpoints int `json:"checkpoints,omitempty"`
 	// Of a damaged journal: the first bad record, where, and why.
 	Seq    *uint64 `json:"seq,omitempty"`
 	File   string  `json:"file,omitempty"`
@@ -30,15 +33,22 @@ type verdict struct {
 }
 
 // Run checks every record: with --state also what the store keeps about them,
-// with --url that they lead to the root the daemon claims.
+// with --url that they lead to the root the daemon claims. With --checkpoint
+// they must continue what was signed then, whoever has written them.
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
-	head, err := c.verify(ctx, a)
+	kept, err := c.checkpoints(a)
+	if err != nil {
+		return err
+	}
+	head, err := c.verify(ctx, a, kept)
 	err = interrupted(ctx, err)
 	if err == nil {
 		if c.JSON {
-			return a.printJSON(verdict{Valid: true, Size: head.Size, Root: head.Root.String()})
+			return a.printJSON(verdict{Valid: true, Size: head.Size, Root: head.Root.String(), Checkpoints: len(kept)})
 		}
-		if c.Export != "" {
+		if len(kept) > 0 {
+			a.say("nothing was altered of the first %d records, over which %s was signed", kept[len(kept)-1].Size, kept[len(kept)-1].name)
+		} else if c.Export != "" {
 			// Whoever altered a line may have written the file anew: nothing
 			// in it says what the root was.
 			a.say("whole and in order; nothing was altered if this is the root that its daemon gives for %d records", head.Size)
@@ -54,7 +64,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-func (c *verifyCmd) verify(ctx context.Context, a *app) (journal.Head, error) {
+func (c *verifyCmd) verify(ctx context.Context, a *app, kept []witnessed) (journal.Head, error) {
 	switch {
 	case c.Export != "":
 		r, done, err := c.openExport(a)
@@ -62,26 +72,41 @@ func (c *verifyCmd) verify(ctx context.Context, a *app) (journal.Head, error) {
 			return journal.Head{}, err
 		}
 		defer done()
-		return journal.VerifyExport(ctx, stoppable{ctx, r})
+		head, roots, err := journal.VerifyExportAt(ctx, stoppable{ctx, r}, sizesOf(kept)...)
+		if err == nil {
+			err = compare(kept, head.Size, rootsOf(roots))
+		}
+		return head, err
 	case c.State != "":
 		dir, unlock, err := c.journalDir()
 		if err != nil {
 			return journal.Head{}, err
 		}
 		defer unlock()
-		return journal.Verify(ctx, dir)
+		if err := ofJournal(c.State, kept); err != nil {
+			return journal.Head{}, err
+		}
+		if len(kept) == 0 {
+			kept = ownCheckpoint(a, c.State)
+		}
+		head, err := journal.Verify(ctx, dir)
+		if err == nil {
+			err = compareStored(ctx, dir, kept)
+		}
+		return head, err
 	}
-	return c.verifyRunning(ctx, a)
+	return c.verifyRunning(ctx, a, kept)
 }
 
 // verifyRunning reads the records up to the size at the start and compares
 // the tree over them with what the daemon said it would be.
-func (c *verifyCmd) verifyRunning(ctx context.Context, a *app) (head journal.Head, err error) {
+func (c *verifyCmd) verifyRunning(ctx context.Context, a *app, kept []witnessed) (head journal.Head, err error) {
 	s := stream{remote: c.remote(), to: allRecords, tries: patience{limit: c.RetryFor, say: a.say}}
 	lines, feed := io.Pipe()
 	var group sync.WaitGroup
+	var roots map[uint64]journal.Hash
 	group.Go(func() {
-		head, err = journal.VerifyExport(ctx, lines)
+		head, roots, err = journal.VerifyExportAt(ctx, lines, sizesOf(kept)...)
 		lines.CloseWithError(err) // the reading fails with it
 	})
 	out := bufio.NewWriterSize(feed, 1<<16)
@@ -107,5 +132,5 @@ func (c *verifyCmd) verifyRunning(ctx context.Context, a *app) (head journal.Hea
 		return head, &journal.DamageError{Seq: 0, Last: max(s.size, 1) - 1,
 			Reason: fmt.Sprintf("the records lead to the root %v, not to %q as the daemon claims", head.Root, s.root)}
 	}
-	return head, nil
+	return head, compare(kept, head.Size, rootsOf(roots))
 }
