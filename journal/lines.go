@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // lines is a run of consecutive lines, copied out of a segment. A zero byte
@@ -113,7 +115,8 @@ func (l *Log) copyLines(c *lines, from, to uint64) error {
 }
 
 // RootAt gives the root over the first size records, which may be no more than
-// are committed (ErrBeyond) and, but for 0, no fewer than First (ErrPruned).
+// are committed (ErrBeyond) and, but for whole segments, no fewer than First
+// (ErrPruned).
 func (l *Log) RootAt(ctx context.Context, size uint64) (Hash, error) {
 	head := l.Head()
 	switch {
@@ -125,6 +128,10 @@ func (l *Log) RootAt(ctx context.Context, size uint64) (Hash, error) {
 		return NewTree().Head().Root, nil
 	}
 	seg, err := l.shelf.take(segmentOf(size)) // record size exists
+	if errors.Is(err, ErrPruned) && size%SegmentRecords == 0 {
+		root, err := tlog.TreeHash(int64(size), l) // of the roots that stay
+		return Hash(root), err
+	}
 	if err != nil {
 		return Hash{}, err
 	}

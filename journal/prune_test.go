@@ -80,7 +80,10 @@ func checkPruned(t testing.TB, l *Log, first uint64) {
 	root, err := l.RootAt(ctx, first)
 	require.NoError(t, err)
 	assert.Equal(t, h.root(t, first), tlog.Hash(root))
-	// Between segments, an older tree is still proved to be a part.
+	// Between segments, an older tree is still known, and proved to be a part.
+	root, err = l.RootAt(ctx, SegmentRecords)
+	require.NoError(t, err)
+	assert.Equal(t, h.root(t, SegmentRecords), tlog.Hash(root))
 	p, err := tlog.ProveTree(int64(size), SegmentRecords, l)
 	require.NoError(t, err)
 	require.NoError(t, tlog.CheckTree(p, int64(size), h.root(t, size), SegmentRecords, h.root(t, SegmentRecords)))
