@@ -2,6 +2,7 @@ package actions
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -147,6 +148,45 @@ func TestQuery(t *testing.T) {
 			t.Parallel()
 			assert.Equal(t, c.want, matching(t, c.q, pinnedLines(t, c.file)))
 		})
+	}
+}
+
+// Whatever text of a journal is asked for, the look at the pieces of a line lets
+// nothing pass by that belongs. What is found is compared by matching.
+func TestQueryOfEverything(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"v1.jsonl", "v1-library.jsonl"} {
+		lines := pinnedLines(t, file)
+		texts := map[string]bool{}
+		for _, line := range lines {
+			var v any
+			require.NoError(t, json.Unmarshal(line, &v))
+			collect(v, texts)
+		}
+		found := 0
+		for s := range texts {
+			for _, q := range []Query{{About: s}, {About: "/" + s}, {About: s + "/", Starts: true}, {Session: s}, {Path: s}, {Document: s}, {Actor: s}, {Kind: s}} {
+				if _, err := NewMatcher(q); err == nil {
+					found += len(matching(t, q, lines))
+				}
+			}
+		}
+		assert.Greater(t, found, len(lines))
+	}
+}
+
+func collect(v any, texts map[string]bool) {
+	switch v := v.(type) {
+	case string:
+		texts[v] = v != ""
+	case []any:
+		for _, x := range v {
+			collect(x, texts)
+		}
+	case map[string]any:
+		for _, x := range v {
+			collect(x, texts)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ type aboutBody struct {
 	FileID   text `json:"file_id"`
 
 	Params struct {
-		Path     *text `json:"path"`
+		Path     given `json:"path"`
 		Session  text  `json:"session"`
 		Job      text  `json:"job"`
 		FileID   text  `json:"file_id"`
@@ -56,6 +56,18 @@ func (t *text) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	return json.Unmarshal(b, (*string)(t))
+}
+
+// given is a text that may be empty: then it is one all the same.
+type given struct {
+	text  text
+	given bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (g *given) UnmarshalJSON(b []byte) error {
+	g.given = len(b) > 0 && b[0] == '"'
+	return g.text.UnmarshalJSON(b)
 }
 
 // readAbout reads the body of a record; ok is false for kinds that are about

@@ -15,9 +15,9 @@ type followed struct {
 	// nodes are the nodes that belong, with all that becomes of them; holders
 	// those of a revision that is wanted, digests the contents of all these.
 	nodes, holders map[uint64]struct{}
-	digests        map[string]struct{}
+	digests        textSet[struct{}]
 	// ids is what the nodes that belong are called now.
-	ids map[string]uint64
+	ids textSet[uint64]
 	// tree holds, if names are wanted, all nodes; called those with the last of
 	// the names.
 	tree   map[uint64]treeNode
@@ -32,7 +32,7 @@ type treeNode struct {
 func newFollowed(s string, wanted bool) followed {
 	d := followed{
 		text: s, nodes: make(map[uint64]struct{}), holders: make(map[uint64]struct{}),
-		digests: make(map[string]struct{}),
+		digests: make(textSet[struct{}]),
 	}
 	if rest, ok := strings.CutPrefix(s, "/"); ok && wanted && rest != "" {
 		d.names = strings.Split(rest, "/")
@@ -43,7 +43,7 @@ func newFollowed(s string, wanted bool) followed {
 
 // again forgets what held only at the last record.
 func (d *followed) again() {
-	d.ids = make(map[string]uint64)
+	d.ids = make(textSet[uint64])
 	d.tree, d.called = make(map[uint64]treeNode), make(map[uint64]struct{})
 }
 

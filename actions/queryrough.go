@@ -100,13 +100,7 @@ func (s *subject) mayConcern(r *rough) bool {
 }
 
 // byJob tells whether a record is of what one of the jobs did.
-func (s *subject) byJob(r *rough) bool {
-	if string(r.via) != viaJob {
-		return false
-	}
-	_, ok := s.ids[string(r.ref)]
-	return ok
-}
+func (s *subject) byJob(r *rough) bool { return string(r.via) == viaJob && s.ids.has(r.ref) }
 
 // named tells whether the parameters of a request may name s.
 func (s *subject) named(body []byte) bool {
@@ -129,21 +123,40 @@ func containsAny(b []byte, pieces [][]byte) bool {
 	return false
 }
 
-// leads tells whether the string under the first key, which must be this one,
-// is in set.
-func leads[V any](body, key []byte, set map[string]V) bool {
-	rest, ok := bytes.CutPrefix(body, key)
-	end := bytes.IndexByte(rest, '"')
-	if !ok || end < 0 || len(set) == 0 {
+// set is what a matcher has learned.
+type set interface{ has(b []byte) bool }
+
+// idSet holds the ids of sessions and jobs, of which there may be millions.
+type idSet map[sessions.ID]struct{}
+
+func (s idSet) has(b []byte) bool {
+	id, err := sessions.ParseID(b)
+	if err != nil {
 		return false
 	}
-	_, ok = set[string(rest[:end])]
+	_, ok := s[id]
 	return ok
 }
 
-// hasValue tells whether one of the strings under a key is in set, or cannot
+// textSet holds texts, with what belongs to them.
+type textSet[V any] map[string]V
+
+func (s textSet[V]) has(b []byte) bool {
+	_, ok := s[string(b)]
+	return ok
+}
+
+// leads tells whether the string under the first key, which must be this one,
+// is in a set.
+func leads(body, key []byte, in set) bool {
+	rest, ok := bytes.CutPrefix(body, key)
+	end := bytes.IndexByte(rest, '"')
+	return ok && end >= 0 && in.has(rest[:end])
+}
+
+// hasValue tells whether one of the strings under a key is in a set, or cannot
 // be compared as it stands.
-func hasValue[V any](b, key []byte, set map[string]V) bool {
+func hasValue(b, key []byte, in set) bool {
 	for {
 		i := bytes.Index(b, key)
 		if i < 0 {
@@ -154,7 +167,7 @@ func hasValue[V any](b, key []byte, set map[string]V) bool {
 		if end < 0 {
 			return false
 		}
-		if _, ok := set[string(b[:end])]; ok || bytes.IndexByte(b[:end], '\\') >= 0 {
+		if in.has(b[:end]) || bytes.IndexByte(b[:end], '\\') >= 0 {
 			return true
 		}
 	}

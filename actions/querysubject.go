@@ -25,7 +25,7 @@ type subject struct {
 	path  string
 	below bool
 	// ids are the sessions and jobs that belong.
-	ids map[string]struct{}
+	ids idSet
 	doc followed
 	// pieces are parts of lines that make them worth reading.
 	pieces [][]byte
@@ -33,7 +33,7 @@ type subject struct {
 
 // newSubject reads a text; it must make sense as one of what is allowed.
 func newSubject(s string, what reading) (*subject, error) {
-	sub := &subject{text: s, what: what, ids: make(map[string]struct{}), doc: newFollowed(s, what&readDocument != 0)}
+	sub := &subject{text: s, what: what, ids: make(idSet), doc: newFollowed(s, what&readDocument != 0)}
 	var err error
 	if what&readSession != 0 && !sub.session() {
 		sub.what &^= readSession
@@ -57,7 +57,7 @@ func newSubject(s string, what reading) (*subject, error) {
 // session takes the text for the id of a session, a job or a task.
 func (s *subject) session() bool {
 	if id, err := sessions.ParseID(s.text); err == nil {
-		s.ids[id.String()] = struct{}{}
+		s.ids[id] = struct{}{}
 		return true
 	}
 	if len(s.text) != taskIDLen || strings.Trim(s.text, "0123456789abcdef") != "" {
@@ -123,7 +123,7 @@ func (s *subject) concerns(e *journal.Entry, b *aboutBody) bool {
 	if s.what&readPath != 0 {
 		// What a task has in place of a path is a document's id.
 		about = about || b.Path != "" && b.Task == nil && s.covers(string(b.Path)) ||
-			b.Params.Path != nil && s.covers(string(*b.Params.Path))
+			b.Params.Path.given && s.covers(string(b.Params.Path.text))
 	}
 	if s.what&readDocument != 0 {
 		about = s.doc.concern(e, b) || about
@@ -134,18 +134,25 @@ func (s *subject) concerns(e *journal.Entry, b *aboutBody) bool {
 	// The sessions and jobs of what is about s are, too.
 	switch e.Kind {
 	case sessions.KindUploadOpened, sessions.KindDownloadOpened:
-		s.ids[string(b.Session)] = struct{}{}
+		s.learn(b.Session)
 	case kindJobQueued:
-		s.ids[string(b.Job)] = struct{}{}
+		s.learn(b.Job)
 	}
 	return true
 }
 
+func (s *subject) learn(id text) {
+	if id, err := sessions.ParseID(id); err == nil {
+		s.ids[id] = struct{}{}
+	}
+}
+
 func (s *subject) known(id text) bool {
-	if id == "" {
+	parsed, err := sessions.ParseID(id)
+	if err != nil {
 		return false
 	}
-	_, ok := s.ids[string(id)]
+	_, ok := s.ids[parsed]
 	return ok
 }
 

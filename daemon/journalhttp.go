@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"waybill/actions"
+	"waybill/journal"
 )
 
 // journalPermission is what reading the journal takes, journalRead how its
@@ -107,7 +108,9 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 		err = s.stream(ctx, w, want)
 	}
 	if err != nil && ctx.Err() == nil {
-		s.log.Error().Err(err).Str("via", who.Via).Msg("reading the journal failed")
+		if !errors.Is(err, journal.ErrPruned) { // just now: the client hears of it when it comes back
+			s.log.Error().Err(err).Str("via", who.Via).Msg("reading the journal failed")
+		}
 		// The client must not take what it has for the whole.
 		panic(http.ErrAbortHandler)
 	}

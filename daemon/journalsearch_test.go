@@ -2,16 +2,22 @@ package daemon
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"waybill/journal"
 )
 
 // search asks for records of the journal.
@@ -208,13 +214,7 @@ func TestJournalSearchPlaces(t *testing.T) {
 
 	s, _ := bareServer(t)
 	s.scans.Store(maxJournalScans - 1)
-	ask := func(method, params string) *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		req := httptest.NewRequest(method, "/journal?"+params, nil)
-		req.Header.Set("Authorization", "Bearer "+bareToken)
-		s.journal(w, req)
-		return w
-	}
+	ask := func(method, params string) *httptest.ResponseRecorder { return s.askJournal(method, params) }
 	assert.Equal(t, 200, ask("GET", "actor=main").Code)
 	assert.EqualValues(t, maxJournalScans-1, s.scans.Load(), "the place is free again")
 	s.scans.Store(maxJournalScans)
@@ -224,4 +224,63 @@ func TestJournalSearchPlaces(t *testing.T) {
 	assert.EqualValues(t, maxJournalScans, s.scans.Load())
 	assert.Equal(t, 200, ask("HEAD", "actor=main").Code, "nothing is looked through")
 	assert.Equal(t, 200, ask("GET", "to=0").Code, "no search")
+}
+
+func (s *server) askJournal(method, params string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	req := httptest.NewRequest(method, "/journal?"+params, nil)
+	req.Header.Set("Authorization", "Bearer "+bareToken)
+	s.journal(w, req)
+	return w
+}
+
+// What was pruned is told of, not passed over: to who asks for records, by an
+// error, to who looks for some, by where the answer begins.
+func TestJournalOfWhichAPartIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	log, err := journal.Open(dir, journal.Options{})
+	require.NoError(t, err)
+	const held = journal.SegmentRecords
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var lines [][]byte
+	for i := range held + 10 {
+		r := journal.Record{
+			Seq: uint64(i), At: at.Add(time.Duration(i) * time.Second), Kind: "action.answered", Actor: fmt.Sprint("a", i%2),
+			Body: []byte(`{"action":"get_file_info","params":{"path":"x"},"code":"ok"}`),
+		}
+		lines = append(lines, journal.AppendRecord(nil, &r))
+	}
+	for part := range slices.Chunk(lines, journal.MaxBatchRecords) {
+		require.NoError(t, log.Append(part))
+	}
+	s := bareServerOn(t, log)
+	all := s.askJournal("GET", "")
+	require.Equal(t, 200, all.Code)
+	assert.Equal(t, "0", all.Header().Get(headerJournalFirst))
+	require.NoError(t, log.Prune(held))
+
+	for _, gone := range []string{"", "from=0", fmt.Sprint("from=", held-1), "follow=1", "to=5"} {
+		w := s.askJournal("GET", gone)
+		assert.Equal(t, 410, w.Code, gone)
+		assert.Contains(t, w.Body.String(), fmt.Sprintf("the records before %d were pruned", held), gone)
+		assert.Equal(t, fmt.Sprint(held), w.Header().Get(headerJournalFirst), gone)
+	}
+	assert.Equal(t, 200, s.askJournal("HEAD", "to=0").Code, "nothing is asked for that is gone")
+	w := s.askJournal("GET", fmt.Sprint("from=", held))
+	require.Equal(t, 200, w.Code)
+	assert.True(t, bytes.HasPrefix(w.Body.Bytes(), append(lines[held], '\n')))
+
+	for params, first := range map[string]int{
+		"actor=a1": held + 1, "path=x": held, "about=x": held, "document=x&path=x": -1, "kind=action.answered&from=7": held,
+		"since=2026-03-01T12:00:00Z": held, "until=2026-03-01T12:00:05Z": -1,
+	} {
+		w := s.askJournal("GET", params)
+		require.Equal(t, 200, w.Code, params)
+		assert.Equal(t, fmt.Sprint(held), w.Header().Get(headerJournalFirst), params)
+		if first < 0 {
+			assert.Empty(t, w.Body.String(), params)
+			continue
+		}
+		assert.True(t, bytes.HasPrefix(w.Body.Bytes(), append(lines[first], '\n')), params)
+	}
 }

@@ -379,13 +379,22 @@ func soon(ok func() bool) bool {
 // bareServer is a server over a running engine, without a listener.
 func bareServer(t testing.TB) (s *server, root string) {
 	t.Helper()
-	root = t.TempDir()
 	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{})
 	require.NoError(t, err)
+	s = bareServerOn(t, log)
+	return s, s.cfg.Root
+}
+
+// bareServerOn is a bareServer with a journal that it closes in the end.
+func bareServerOn(t testing.TB, log *journal.Log) *server {
+	t.Helper()
+	root := t.TempDir()
 	view, err := fsview.OpenRoot(root, fsview.Options{StoreID: "x"})
 	require.NoError(t, err)
-	cfg := Config{Reserve: -1}.withDefaults()
-	engine := actions.New(actions.Config{Log: log, Root: view}, actions.NewState())
+	state, err := actions.Replay(context.Background(), log)
+	require.NoError(t, err)
+	cfg := Config{Reserve: -1, Root: root}.withDefaults()
+	engine := actions.New(actions.Config{Log: log, Root: view}, state)
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- engine.Run(ctx, func() { close(ready) }) }()
@@ -396,7 +405,7 @@ func bareServer(t testing.TB) (s *server, root string) {
 		assert.NoError(t, view.Close())
 		assert.NoError(t, log.Close())
 	})
-	return newServer(cfg, engine, newAuthority(bareToken, make([]byte, jwtKeyLen), time.Now), newMetrics()), root
+	return newServer(cfg, engine, newAuthority(bareToken, make([]byte, jwtKeyLen), time.Now), newMetrics())
 }
 
 const bareToken = "0123456789abcdefghijklmnopqrstuv"
