@@ -64,6 +64,18 @@ func (m *moment) includes(e *journal.Entry) bool {
 	return true
 }
 
+// before tells whether the state at m is one that the records before seq, the
+// last of them of the time at, have gone beyond.
+func (m *moment) before(seq uint64, at time.Time) bool {
+	switch {
+	case m.seq != nil:
+		return *m.seq+1 < seq
+	case !m.time.IsZero():
+		return m.time.Before(at)
+	}
+	return false
+}
+
 // errReached ends a replay at its moment.
 var errReached = errors.New("reached")
 
@@ -120,11 +132,19 @@ func (c *replayCmd) replay(ctx context.Context, a *app, f *fold) error {
 		return err
 	}
 	defer done()
-	if first := log.First(); first > 0 {
-		return errPruned(first)
+	first := log.First()
+	if first > 0 {
+		// Nothing is left of what led to the base but the base itself.
+		if f.state, err = actions.FoldTo(ctx, log, c.State, first); err != nil {
+			return err
+		}
+		if f.at.before(first, f.state.At()) {
+			return errPruned(first)
+		}
+		f.next = first
 	}
 	// Unlike each, this checks the hashes.
-	return log.Replay(ctx, 0, f.apply)
+	return log.Replay(ctx, first, f.apply)
 }
 
 // errPruned says what it takes to read from the start.
