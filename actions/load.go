@@ -52,20 +52,12 @@ func Load(ctx context.Context, log *journal.Log, stateDir string) (*State, Loade
 	if err != nil {
 		return nil, l, err
 	}
-	first := log.First()
+	if err := s.checkCut(log, stateDir); err != nil {
+		return nil, l, err
+	}
 	cut := s.cut
-	switch {
-	case cut == nil && first > 0:
-		return nil, l, noBase(first, "records are missing, but none says that they were pruned")
-	case cut != nil && first > cut.To:
-		return nil, l, noBase(first, fmt.Sprintf("the last cut was at record %d", cut.To))
-	case cut != nil:
-		if err := checkBase(stateDir, cut); err != nil {
-			return nil, l, err
-		}
-		if first < cut.To {
-			l.PruneTo = cut.To
-		}
+	if cut != nil && log.First() < cut.To {
+		l.PruneTo = cut.To
 	}
 	for _, f := range stored {
 		if f.Base && (cut == nil || f.Seq != cut.To) || cut != nil && f.Seq < cut.To {
@@ -177,6 +169,20 @@ func (s *State) foldUntil(ctx context.Context, log *journal.Log, to uint64, pace
 		return fmt.Errorf("record %d is not committed: the journal has %d", to, s.next)
 	}
 	return nil
+}
+
+// checkCut holds the last cut against where the journal begins, and against its
+// base.
+func (s *State) checkCut(log *journal.Log, stateDir string) error {
+	switch first := log.First(); {
+	case s.cut == nil && first > 0:
+		return noBase(first, "records are missing, but none says that they were pruned")
+	case s.cut == nil:
+		return nil
+	case first > s.cut.To:
+		return noBase(first, fmt.Sprintf("the last cut was at record %d", s.cut.To))
+	}
+	return checkBase(stateDir, s.cut)
 }
 
 // checkBase compares the base of the last cut with what the cut says.

@@ -146,6 +146,7 @@ func renderStored(s *State, root journal.Hash) ([]byte, error) {
 var (
 	errStored  = errors.New("not whole")
 	errForeign = errors.New("of another journal")
+	errVersion = errors.New("written by a newer version?")
 )
 
 // openStored checks the two lines of a snapshot or base of seq records, and
@@ -161,7 +162,7 @@ func openStored(file []byte, seq uint64) (h storedHeader, image []byte, err erro
 		return h, nil, fmt.Errorf("%w: header: %w", errStored, err)
 	}
 	if h.V != storedVersion {
-		return h, nil, fmt.Errorf("version %d, not %d: written by a newer version?", h.V, storedVersion)
+		return h, nil, fmt.Errorf("version %d, not %d: %w", h.V, storedVersion, errVersion)
 	}
 	if h.Seq != seq {
 		return h, nil, fmt.Errorf("%w: its name says %d records, its header %d", errStored, seq, h.Seq)

@@ -15,6 +15,7 @@ import (
 type verifyCmd struct {
 	withExport
 	withCheckpoints
+	withDeep
 	RetryFor time.Duration `default:"1m" min:"0s" placeholder:"TIME" help:"With --url: how long to go on trying over a lost connection (${default})."`
 	JSON     bool          `help:"Result as one JSON object."`
 }
@@ -26,6 +27,8 @@ type verdict struct {
 	Root  string `json:"root,omitempty"`
 	// Checkpoints is how many of --checkpoint the journal continues.
 	Checkpoints int `json:"checkpoints,omitempty"`
+	// Deep is the result of --deep.
+	Deep *deepReport `json:"deep,omitempty"`
 	// Of a damaged journal: the first bad record, where, and why.
 	Seq    *uint64 `json:"seq,omitempty"`
 	File   string  `json:"file,omitempty"`
@@ -36,15 +39,25 @@ type verdict struct {
 // with --url that they lead to the root the daemon claims. With --checkpoint
 // they must continue what was signed then, whoever has written them.
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
+	if err := c.possible(&c.source); err != nil {
+		return err
+	}
 	kept, err := c.checkpoints(a)
 	if err != nil {
 		return err
 	}
 	head, err := c.verify(ctx, a, kept)
+	var deep *deepReport
+	if err == nil && c.Deep {
+		deep, err = c.deep(ctx, a, &c.source)
+	}
 	err = interrupted(ctx, err)
 	if err == nil {
 		if c.JSON {
-			return a.printJSON(verdict{Valid: true, Size: head.Size, Root: head.Root.String(), Checkpoints: len(kept)})
+			err := a.printJSON(verdict{
+				Valid: deep.sound(), Size: head.Size, Root: head.Root.String(), Checkpoints: len(kept), Deep: deep,
+			})
+			return errors.Join(err, deep.verdict())
 		}
 		if len(kept) > 0 {
 			a.say("nothing was altered of the first %d records, over which %s was signed", kept[len(kept)-1].Size, kept[len(kept)-1].name)
@@ -54,7 +67,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 			a.say("whole and in order; nothing was altered if this is the root that its daemon gives for %d records", head.Size)
 		}
 		_, err = fmt.Fprintf(a.stdout, "valid: %d records, root %v\n", head.Size, head.Root)
-		return err
+		return errors.Join(err, deep.print(a.stdout), deep.verdict())
 	}
 	if d, ok := errors.AsType[*journal.DamageError](err); ok && c.JSON {
 		if err := a.printJSON(verdict{Size: head.Size, Seq: &d.Seq, File: d.File, Reason: d.Reason}); err != nil {
