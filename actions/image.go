@@ -82,11 +82,12 @@ var errImage = errors.New("not the image of a state")
 // restoreState reads what writeImage wrote. Whatever no state has is an error:
 // an image comes from a file.
 func restoreState(image []byte) (*State, error) {
-	var m stateImage
-	dec := json.NewDecoder(bytes.NewReader(image))
-	dec.DisallowUnknownFields() // what a newer version knows must not be lost
-	if err := dec.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%w: %w", errImage, err)
+	m := new(stateImage)
+	if !scanImage(image, m) {
+		var err error
+		if m, err = decodeImage(image); err != nil {
+			return nil, err
+		}
 	}
 	if m.Sessions == nil || m.Accounts == nil || m.Tree == nil {
 		return nil, fmt.Errorf("%w: a part is missing", errImage)
@@ -121,6 +122,20 @@ func restoreState(image []byte) (*State, error) {
 		return nil, fmt.Errorf("%w: a cut at record %d", errImage, c.To)
 	}
 	return s, s.restoreHeld(m.Held)
+}
+
+// decodeImage reads any JSON that is an image.
+func decodeImage(image []byte) (*stateImage, error) {
+	m := new(stateImage)
+	dec := json.NewDecoder(bytes.NewReader(image))
+	dec.DisallowUnknownFields() // what a newer version knows must not be lost
+	if err := dec.Decode(m); err != nil {
+		return nil, fmt.Errorf("%w: %w", errImage, err)
+	}
+	if dec.InputOffset() != int64(len(image)) {
+		return nil, fmt.Errorf("%w: there is more after it", errImage)
+	}
+	return m, nil
 }
 
 // restoreHeld takes up a group where the image was made.

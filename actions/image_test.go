@@ -32,6 +32,20 @@ func dumpOf(t testing.TB, s *State) string {
 	return string(b)
 }
 
+// sameScan checks that what the quick way reads is what encoding/json reads, and
+// tells whether it reads it at all.
+func sameScan(t testing.TB, image []byte) bool {
+	t.Helper()
+	var quick stateImage
+	if !scanImage(image, &quick) {
+		return false
+	}
+	slow, err := decodeImage(image)
+	require.NoError(t, err)
+	require.Equal(t, *slow, quick)
+	return true
+}
+
 // sameText shows no more of two states than where they differ.
 func sameText(t testing.TB, want, got, format string, args ...any) {
 	t.Helper()
@@ -82,6 +96,7 @@ func afterImages(t testing.TB, lines []string, rand *rand.Rand, moments int) {
 		before := imageOf(t, s)
 		restored, err := restoreState(before)
 		require.NoError(t, err, "after %d records", at)
+		require.True(t, sameScan(t, before), "the quick way reads what is written")
 		sameText(t, string(before), string(imageOf(t, restored)), "the image after %d records, read and written again", at)
 		sameText(t, dumpOf(t, s), dumpOf(t, restored), "the dump of an image after %d records", at)
 		applyLines(t, restored, lines[at:])
@@ -223,6 +238,7 @@ func FuzzRestoreState(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, image []byte) {
+		sameScan(t, image)
 		s, err := restoreState(image)
 		if err != nil {
 			return

@@ -134,6 +134,8 @@ var errImage = errors.New("not the image of a table")
 // afterwards. An image that no table has is an error.
 func RestoreTable(image *Image) (*Table, error) {
 	t := NewTable()
+	t.ended = make(map[ID]*Upload, len(image.Ended)+len(image.EndedTasks))
+	t.tasks.byID = make(map[string]ID, len(image.Tasks)+len(image.EndedTasks))
 	for i := range image.Uploads {
 		if err := t.restoreUpload(&image.Uploads[i], true, false); err != nil {
 			return nil, err

@@ -110,9 +110,10 @@ func RestoreTree(image *Image) (*Tree, error) {
 	if p, ok := t.policies[policyRoot]; ok {
 		t.readRoot(p)
 	}
-	// One block for all: that is half of the time to restore a large tree.
+	// One block for all, and maps that do not grow: half of the time.
 	nodes := make([]node, len(image.Nodes))
 	t.nodes, t.ids = make(map[Key]*node, len(nodes)), make(map[string]*node, len(nodes))
+	t.revisions, t.references = make(map[RevisionID]*revision, len(nodes)), make(map[string]int, len(nodes))
 	for i := range image.Nodes {
 		if err := t.restoreNode(&nodes[i], &image.Nodes[i]); err != nil {
 			return nil, err
