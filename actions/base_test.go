@@ -99,6 +99,84 @@ func TestLoadHoldsTheBaseAgainstItsCut(t *testing.T) {
 	s.load()
 }
 
+// What is pruned is not missed: the base stands for it, and nothing else does.
+func TestLoadOfAPrunedJournal(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := longStored(t)
+	base := Stored{cutAt, true}
+	c := s.base()
+	early := s.snapshot(100)
+	s.cut(c)
+	require.NoError(t, s.log.Prune(cutAt))
+	require.Equal(t, uint64(cutAt), s.log.First())
+	l := s.load()
+	assert.Equal(t, &base, l.From)
+	assert.Equal(t, uint64(len(s.lines)-cutAt), l.Folded)
+	assert.Equal(t, []Stored{early}, l.Leftovers)
+	assert.Zero(t, l.PruneTo)
+	assert.Empty(t, l.Skipped)
+	for _, to := range []int{cutAt, cutAt + 1, len(s.lines) - 1, len(s.lines)} {
+		got, err := FoldTo(ctx, s.log, s.dir, uint64(to))
+		require.NoError(t, err)
+		s.same(s.fold(to), got)
+	}
+	_, err := FoldTo(ctx, s.log, s.dir, cutAt-1)
+	assert.ErrorIs(t, err, journal.ErrPruned)
+	snapshot := s.snapshot(len(s.lines) - 1)
+	assert.Equal(t, &snapshot, s.load().From)
+
+	audited, err := Audit(ctx, s.log, s.dir)
+	require.NoError(t, err)
+	assert.Equal(t, uint64(cutAt), audited.First)
+	assert.Equal(t, []StoredCheck{{Stored: base}, {Stored: snapshot}}, audited.Stored)
+
+	damaged := func(what string) {
+		t.Helper()
+		d := new(journal.DamageError)
+		_, _, err := Load(ctx, s.log, s.dir)
+		require.ErrorAs(t, err, &d, what)
+		assert.Equal(t, base.Name(), d.File, what)
+		_, err = Audit(ctx, s.log, s.dir)
+		require.ErrorAs(t, err, &d, what)
+		assert.Equal(t, base.Name(), d.File, what)
+	}
+	file, err := os.ReadFile(s.path(base))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(s.path(base), file[:len(file)-1], 0o600))
+	damaged("cut off, with a snapshot")
+	require.NoError(t, RemoveStored(s.dir, []Stored{snapshot}))
+	damaged("cut off, without one")
+	require.NoError(t, os.Remove(s.path(base)))
+	damaged("missing")
+	s.snapshot(len(s.lines))
+	damaged("missing, with a snapshot")
+
+	// A base of the right position that says something else, and a header that
+	// fits: only the cut tells.
+	other := s.fold(cutAt)
+	other.boot = "another"
+	_, err = WriteBase(s.dir, other, s.root(cutAt))
+	require.NoError(t, err)
+	damaged("another state")
+}
+
+// More is gone than the last cut says, or none says that anything should be.
+func TestLoadOfAJournalThatBeginsTooLate(t *testing.T) {
+	t.Parallel()
+	s := longStored(t)
+	s.base()
+	require.NoError(t, s.log.Prune(cutAt))
+	_, _, err := Load(context.Background(), s.log, s.dir)
+	d := new(journal.DamageError)
+	require.ErrorAs(t, err, &d)
+	assert.Contains(t, err.Error(), "none says that they were pruned")
+
+	later := s.fold(len(s.lines))
+	later.cut = &Cut{To: cutAt / 2}
+	assert.ErrorAs(t, later.checkCut(s.log, s.dir), &d)
+}
+
 func TestFoldToAtTheEndOfASegment(t *testing.T) {
 	t.Parallel()
 	s := longStored(t)

@@ -76,6 +76,11 @@ func FoldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64) (
 
 // foldTo calls pace, unless it is nil, before every record.
 func foldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64, pace func()) (*State, error) {
+	if first, size := log.First(), log.Head().Size; to < first {
+		return nil, fmt.Errorf("the state of %d records: %w: the journal begins with record %d", to, journal.ErrPruned, first)
+	} else if to > size {
+		return nil, fmt.Errorf("the state of %d records: %w: the journal has %d", to, journal.ErrBeyond, size)
+	}
 	stored, err := ListStored(stateDir)
 	if err != nil {
 		return nil, err
@@ -162,13 +167,10 @@ func (s *State) foldUntil(ctx context.Context, log *journal.Log, to uint64, pace
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errReached) {
-		return err
+	if errors.Is(err, errReached) {
+		return nil
 	}
-	if s.next != to {
-		return fmt.Errorf("record %d is not committed: the journal has %d", to, s.next)
-	}
-	return nil
+	return err
 }
 
 // checkCut holds the last cut against where the journal begins, and against its

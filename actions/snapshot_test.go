@@ -120,7 +120,7 @@ func TestFoldTo(t *testing.T) {
 	s.snapshot(n)
 	check()
 	_, err := FoldTo(context.Background(), s.log, s.dir, uint64(n+1))
-	assert.Error(t, err)
+	assert.ErrorIs(t, err, journal.ErrBeyond)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err = FoldTo(ctx, s.log, s.dir, uint64(n/3+2))

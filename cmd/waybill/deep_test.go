@@ -21,17 +21,17 @@ import (
 	"waybill/journal"
 )
 
-// evidence is a STATE and a ROOT that were written by hand.
-type evidence struct {
+// handmade is a STATE and a ROOT that were written by hand.
+type handmade struct {
 	t           *testing.T
 	state, root string
 	log         *journal.Log
 	sessions    int
 }
 
-func newEvidence(t *testing.T) *evidence {
+func newHandmade(t *testing.T) *handmade {
 	dir := t.TempDir()
-	e := &evidence{t: t, state: filepath.Join(dir, "state"), root: filepath.Join(dir, "root")}
+	e := &handmade{t: t, state: filepath.Join(dir, "state"), root: filepath.Join(dir, "root")}
 	require.NoError(t, os.MkdirAll(e.root, 0o755))
 	require.NoError(t, os.MkdirAll(e.state, 0o700))
 	log, err := journal.Open(filepath.Join(e.state, "journal"), journal.Options{})
@@ -42,7 +42,7 @@ func newEvidence(t *testing.T) *evidence {
 }
 
 // facts records facts of one decision.
-func (e *evidence) facts(facts ...journal.Fact) {
+func (e *handmade) facts(facts ...journal.Fact) {
 	e.t.Helper()
 	var lines [][]byte
 	for i, f := range facts {
@@ -58,13 +58,13 @@ func (e *evidence) facts(facts ...journal.Fact) {
 	require.NoError(e.t, e.log.Append(lines))
 }
 
-func (e *evidence) session() string {
+func (e *handmade) session() string {
 	e.sessions++
 	return fmt.Sprintf("00000000-0000-4000-8000-%012d", e.sessions)
 }
 
 // upload records that a file was stored and sealed, and gives its session.
-func (e *evidence) upload(path, data string) string {
+func (e *handmade) upload(path, data string) string {
 	id := e.session()
 	sum := sha1.Sum([]byte(data))
 	e.facts(journal.NewFact("upload.opened", map[string]any{"session": id, "path": path, "size": len(data), "idle_ms": 1000}))
@@ -76,23 +76,23 @@ func (e *evidence) upload(path, data string) string {
 }
 
 // place records an upload that ended well, and writes its file.
-func (e *evidence) place(path, data string) {
+func (e *handmade) place(path, data string) {
 	e.t.Helper()
 	id := e.upload(path, data)
 	e.facts(journal.NewFact("upload.placed", map[string]any{"session": id, "path": path}))
 	e.write(path, data)
 }
 
-func (e *evidence) file(path string) string { return filepath.Join(e.root, filepath.FromSlash(path)) }
+func (e *handmade) file(path string) string { return filepath.Join(e.root, filepath.FromSlash(path)) }
 
-func (e *evidence) write(path, data string) {
+func (e *handmade) write(path, data string) {
 	e.t.Helper()
 	require.NoError(e.t, os.MkdirAll(filepath.Dir(e.file(path)), 0o755))
 	require.NoError(e.t, os.WriteFile(e.file(path), []byte(data), 0o644))
 }
 
 // publish records a document with a content, and gives the file of the content.
-func (e *evidence) publish(node int, data string) (file string) {
+func (e *handmade) publish(node int, data string) (file string) {
 	e.t.Helper()
 	id, doc := e.session(), fmt.Sprint("doc", node)
 	sum := sha256.Sum256([]byte(data))
@@ -121,12 +121,12 @@ func (e *evidence) publish(node int, data string) (file string) {
 }
 
 // close ends the writing, so that others may read.
-func (e *evidence) close() {
+func (e *handmade) close() {
 	e.t.Helper()
 	require.NoError(e.t, e.log.Close())
 }
 
-func (e *evidence) deep(flags ...string) (result, deepReport) {
+func (e *handmade) deep(flags ...string) (result, deepReport) {
 	e.t.Helper()
 	args := append([]string{"journal", "verify", "--state", e.state, "--deep", "--json"}, flags...)
 	r := waybill(e.t, args...)
@@ -154,7 +154,7 @@ func shownFindings(r deepReport) (out []string) {
 
 func TestDeepComparesFilesAndContents(t *testing.T) {
 	t.Parallel()
-	e := newEvidence(t)
+	e := newHandmade(t)
 	for _, path := range []string{"fine", "altered", "short", "gone", "a/folder", "fifo", "replaced", "link", "dir/in it", "was a file"} {
 		e.place(path, "data of "+path)
 	}
@@ -234,7 +234,7 @@ func TestDeepComparesFilesAndContents(t *testing.T) {
 
 func TestDeepComparesSnapshots(t *testing.T) {
 	t.Parallel()
-	e := newEvidence(t)
+	e := newHandmade(t)
 	for i := range 10 {
 		e.place(fmt.Sprint("f", i), "x")
 	}
