@@ -3,9 +3,11 @@ package actions
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,10 +51,14 @@ func matching(t testing.TB, q Query, lines [][]byte) []int {
 	for range passes {
 		got, want = nil, nil
 		for _, line := range lines {
-			require.NoError(t, m.Line(line, note(&got)))
-			require.NoError(t, slow.Line(line, note(&want)))
-			require.Equal(t, want, got, "%s", line)
+			if err := errors.Join(m.Line(line, note(&got)), slow.Line(line, note(&want))); err != nil {
+				require.NoError(t, err)
+			}
+			if !slices.Equal(want[min(len(want), len(got)):], got[min(len(want), len(got)):]) {
+				require.Equal(t, want, got, "%s", line)
+			}
 		}
+		require.Equal(t, want, got)
 		m.Again()
 		slow.Again()
 	}
@@ -165,7 +171,7 @@ func TestQueryOfEverything(t *testing.T) {
 		}
 		found := 0
 		for s := range texts {
-			for _, q := range []Query{{About: s}, {About: "/" + s}, {About: s + "/", Starts: true}, {Session: s}, {Path: s}, {Document: s}, {Actor: s}, {Kind: s}} {
+			for _, q := range []Query{{About: s}, {About: "/" + s}, {Path: s + "/"}, {Actor: s}, {Kind: s}} {
 				if _, err := NewMatcher(q); err == nil {
 					found += len(matching(t, q, lines))
 				}

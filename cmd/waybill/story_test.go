@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"waybill/actions"
 	"waybill/journal"
 )
 
@@ -315,4 +317,79 @@ func TestFilteredTailFollows(t *testing.T) {
 	require.Zero(t, want.code, want.err)
 	// The last stop may come after the connections have ended.
 	assert.Equal(t, want.out[:strings.LastIndex(want.out, `{"v":1`)], kinds.out.String())
+}
+
+// Of a journal whose older part is gone, what is held is read, and what is not is
+// told of.
+func TestEvidenceOfAPrunedState(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	log, err := journal.Open(filepath.Join(state, "journal"), journal.Options{})
+	require.NoError(t, err)
+	const held = journal.SegmentRecords
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var lines [][]byte
+	for i := range held + 10 {
+		r := journal.Record{
+			Seq: uint64(i), At: at.Add(time.Duration(i) * time.Second), Kind: actions.KindToken, Actor: "main",
+			Body: []byte(`{"jti":"x","subject":"s","permissions":[],"exp":"2026-03-01T12:30:00Z"}`),
+		}
+		if i == held+5 {
+			r.Kind, r.Body = actions.KindAnswered, []byte(`{"action":"get_file_info","params":{"path":"x"},"code":"ok"}`)
+		}
+		lines = append(lines, journal.AppendRecord(nil, &r))
+	}
+	for part := range slices.Chunk(lines, journal.MaxBatchRecords) {
+		require.NoError(t, log.Append(part))
+	}
+	base, err := actions.FoldTo(t.Context(), log, state, held)
+	require.NoError(t, err)
+	root, err := log.RootAt(t.Context(), held)
+	require.NoError(t, err)
+	_, err = actions.WriteBase(state, base, root)
+	require.NoError(t, err)
+	require.NoError(t, log.Close())
+	replay := func(at string) result {
+		args := []string{"journal", "replay", "--state", state}
+		if at != "" {
+			args = append(args, "--at", at)
+		}
+		return here(t, "", args...)
+	}
+	moments := []string{"", fmt.Sprint(held - 1), fmt.Sprint(held + 3), at.Add((held + 3) * time.Second).Format(time.RFC3339)}
+	whole := map[string]result{}
+	for _, m := range moments {
+		whole[m] = replay(m)
+		require.Zero(t, whole[m].code, whole[m].err)
+	}
+	log, err = journal.Open(filepath.Join(state, "journal"), journal.Options{})
+	require.NoError(t, err)
+	require.NoError(t, log.Prune(held))
+	require.NoError(t, log.Close())
+
+	for _, m := range moments {
+		assert.Equal(t, whole[m], replay(m), m)
+	}
+	for _, gone := range []string{"0", fmt.Sprint(held - 2), at.Format(time.RFC3339)} {
+		r := replay(gone)
+		assert.Equal(t, exitUsage, r.code, gone)
+		assert.Contains(t, r.err, fmt.Sprintf("the records before %d were pruned", held), gone)
+		assert.Contains(t, r.err, "--archive", gone)
+	}
+	r := here(t, "", "journal", "story", "x", "--json", "--state", state)
+	assert.Equal(t, string(lines[held+5])+"\n", r.out, r.err)
+	r = here(t, "", "journal", "tail", "-n", "1000000", "--state", state)
+	assert.Equal(t, 10, strings.Count(r.out, "\n"), r.err)
+	r = here(t, "", "journal", "stats", "--state", state)
+	assert.Regexp(t, fmt.Sprintf(`(?m)^first record held +%d$`, held), r.out)
+	assert.Regexp(t, fmt.Sprintf(`(?m)^  base-%016d.json +\d+$`, held), r.out)
+	assert.Regexp(t, fmt.Sprintf(`(?m)^  from %d +10 `, held), r.out)
+	// An export of it is no journal from the start.
+	export := here(t, "", "journal", "export", "--from", fmt.Sprint(held), "--state", state)
+	require.Zero(t, export.code, export.err)
+	r = here(t, export.out, "journal", "stats", "--export", "-")
+	assert.Regexp(t, `(?m)^records +10$`, r.out)
+	r = here(t, export.out, "journal", "replay", "--export", "-")
+	assert.Equal(t, exitUsage, r.code)
+	assert.Contains(t, r.err, "--archive")
 }
