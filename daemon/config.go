@@ -114,6 +114,10 @@ type Config struct {
 	JournalFault func(op string, do func() error) error
 	FileFault    func(op, name string, do func() error) error
 
+	// Running, if not nil, is called before Ready with what carries out the
+	// requests; for tests.
+	Running func(*actions.Engine)
+
 	// serving, if not nil, is called before Ready with what serves, now stands in
 	// for time.Now in the engine and for keys, pushing wraps what is written to
 	// CheckpointTo; all for tests.

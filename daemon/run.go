@@ -210,6 +210,9 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine, snapshots *sna
 	if d.cfg.serving != nil {
 		d.cfg.serving(s)
 	}
+	if d.cfg.Running != nil {
+		d.cfg.Running(engine)
+	}
 	if d.cfg.Ready != nil {
 		d.cfg.Ready(d.addr)
 	}

@@ -372,5 +372,9 @@ func reprDigest(b []byte) string {
 	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 }
 
-// builtins are digests of contents that are never stored.
-var builtins = []string{digestOf(nil), digestOf([]byte("This is a file for testing."))}
+// builtins are digests of contents that are never stored: the last is that of
+// the picture of whoever has none.
+var builtins = []string{
+	digestOf(nil), digestOf([]byte("This is a file for testing.")),
+	"be3900425297c4f57fbf5d632d62e8458c94fac68446a900a7569d9678dce3b1",
+}

@@ -75,6 +75,11 @@ type ack struct {
 // whoever asked for it, against the order of DESIGN.md §4. No breach and
 // nothing checked would look alike, so it also counts what it has checked.
 func (l *ledger) breaches(acks []ack) (found []breach, checked map[string]int) {
+	c := l.check(acks)
+	return c.found, c.checked
+}
+
+func (l *ledger) check(acks []ack) *checker {
 	c := &checker{ledger: l, checked: make(map[string]int)}
 	for _, torn := range l.torn {
 		c.found = append(c.found, breach{disorder, torn})
@@ -104,13 +109,22 @@ func (l *ledger) breaches(acks []ack) (found []breach, checked map[string]int) {
 		c.removal(r)
 	}
 	c.documents()
-	return c.found, c.checked
+	return c
 }
 
 type checker struct {
 	*ledger
 	found   []breach
 	checked map[string]int
+	// relied are the records that had to be committed, and since when.
+	relied []reliance
+}
+
+// reliance is that something which happens at a place in the trace relies on a
+// record.
+type reliance struct {
+	at  int
+	seq uint64
 }
 
 func (c *checker) add(kind breachKind, format string, args ...any) {
@@ -120,6 +134,9 @@ func (c *checker) add(kind breachKind, format string, args ...any) {
 // committed requires a record to have been durable at a place in the trace.
 func (c *checker) committed(f *fact, at int, format string, args ...any) {
 	what := fmt.Sprintf(format, args...)
+	if f != nil {
+		c.relied = append(c.relied, reliance{at, f.Seq})
+	}
 	switch {
 	case f == nil:
 		c.add(uncommitted, "%s: there is no record", what)
@@ -704,18 +721,28 @@ func observe(t *testing.T, program string, env ...string) (*ledger, []ack) {
 // trace runs a traced daemon while do runs, and returns what the trace says.
 func trace(t *testing.T, s *server, program string, env []string, do func()) *ledger {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "trace")
-	s.begin(clean(env...), slices.Concat([]string{"strace"}, straceArgs(file), []string{program})...)
-	s.await()
-	do()
-	s.stop() // and with it strace, whose stderr is the same
-	calls, err := readTraceFile(file)
-	require.NoError(t, err)
+	calls := traceCalls(t, s, traced, program, env, func() {
+		do()
+		s.stop() // and with it strace, whose stderr is the same
+	})
 	store, err := os.ReadFile(filepath.Join(s.state, "id"))
 	require.NoError(t, err)
 	l, err := newLedger(s.root, s.state, strings.TrimSpace(string(store)), calls)
 	require.NoError(t, err)
 	return l
+}
+
+// traceCalls runs a traced daemon while do runs, which ends it, and returns the
+// calls it has made of those that are asked for.
+func traceCalls(t *testing.T, s *server, which, program string, env []string, do func()) []*syscallMade {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "trace")
+	s.begin(clean(env...), slices.Concat([]string{"strace"}, straceArgs(file, which), []string{program})...)
+	s.await()
+	do()
+	calls, err := readTraceFile(file)
+	require.NoError(t, err)
+	return calls
 }
 
 func tokenOf(t *testing.T, s *server) string {

@@ -211,7 +211,11 @@ func (c *checker) transfer(a *ack, reply int) {
 	}
 	if a.task.durable >= 0 {
 		c.checked["offsets"]++
-		if n := c.countedBytes(a.session, reply); n < a.task.durable {
+		n, last := c.countedBytes(a.session, reply)
+		if last != nil {
+			c.relied = append(c.relied, reliance{reply, last.Seq})
+		}
+		if n < a.task.durable {
 			c.add(uncommitted, "%s is said to have %d durable bytes at %d, and has %d", a.session, a.task.durable, reply, n)
 		}
 	}
@@ -238,8 +242,8 @@ func (c *checker) transfer(a *ack, reply int) {
 }
 
 // countedBytes is how far from the start the bytes of a task reached that were
-// durable, by records that were, at a place in the trace.
-func (c *checker) countedBytes(session string, at int) int64 {
+// durable, by records that were, at a place in the trace; and the last of these.
+func (c *checker) countedBytes(session string, at int) (n int64, last *fact) {
 	var set sessions.Set
 	for _, f := range c.records {
 		if f.Body.Session != session || f.durable >= at {
@@ -250,11 +254,13 @@ func (c *checker) countedBytes(session string, at int) int64 {
 			for _, r := range f.Body.Ranges {
 				set.Add(r)
 			}
+			last = f
 		case "upload.truncated":
 			set.Remove(sessions.Range{f.Body.Size, math.MaxInt64})
+			last = f
 		}
 	}
-	return set.Prefix()
+	return set.Prefix(), last
 }
 
 // observeDocuments runs the errand of the library on a traced daemon.

@@ -18,10 +18,11 @@ import (
 const traced = "openat,fallocate,ftruncate,pwrite64,fsync,fdatasync," +
 	"mkdirat,renameat,renameat2,rename,unlinkat,write,writev,sendto,sendmsg"
 
-// straceArgs trace a command into file; every string in it is whole.
-func straceArgs(file string) []string {
+// straceArgs trace some calls of a command into file; every string in it is
+// whole.
+func straceArgs(file, which string) []string {
 	// -D keeps the command our own child, so that it can be signalled.
-	return []string{"-D", "-f", "-y", "-qq", "-s", strconv.Itoa(1 << 20), "-e", "signal=none", "-e", "trace=" + traced, "-o", file}
+	return []string{"-D", "-f", "-y", "-qq", "-s", strconv.Itoa(1 << 20), "-e", "signal=none", "-e", "trace=" + which, "-o", file}
 }
 
 // never is after everything in a trace.

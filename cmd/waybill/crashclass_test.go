@@ -1,0 +1,90 @@
+package main
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// The places in the program that make something durable, as a trace tells them
+// apart: by what is synced, how, and what there was to be made durable.
+const (
+	syncJournalData  = "journal: pages of a commit"
+	syncJournalMeta  = "journal: meta of a commit"
+	syncJournalGrow  = "journal: length of a segment"
+	syncSegmentNew   = "journal: segment without its name"
+	syncJournalDir   = "journal: its directory"
+	syncStateFile    = "STATE: file"
+	syncStateDir     = "STATE: directory"
+	syncAbove        = "above STATE and ROOT"
+	syncStagedData   = "store: staged bytes"
+	syncStagedNew    = "store: new staged file"
+	syncStagingDir   = "store: staging directory"
+	syncStoreDir     = "store: its own directories"
+	syncOrphansDir   = "store: orphans directory"
+	syncParentDir    = "store: new parent of a target"
+	syncTargetDir    = "store: target directory"
+	syncContentGone  = "store: directory of a removed content"
+	syncUnclassified = "unclassified"
+)
+
+// syncClass tells which of these places a sync of i is called at.
+func (m *model) syncClass(i *inode, call string) string {
+	dir, name := filepath.Split(i.path)
+	parent := filepath.Base(dir)
+	switch {
+	case i.dir:
+		return m.dirClass(i, name, parent)
+	case parent == "journal" && strings.HasPrefix(name, "next-"):
+		return syncSegmentNew
+	case parent == "journal" && strings.HasPrefix(name, "seg-"):
+		switch {
+		case call == "fsync":
+			return syncJournalGrow
+		case i.dataWritten:
+			return syncJournalData
+		}
+		return syncJournalMeta
+	case parent == "state" && strings.HasPrefix(name, "."):
+		return syncStateFile
+	case parent == "staging" && call == "fsync":
+		return syncStagedNew
+	case parent == "staging":
+		return syncStagedData
+	}
+	return syncUnclassified
+}
+
+func (m *model) dirClass(d *inode, name, parent string) string {
+	switch d.path {
+	case "", filepath.Dir(stateAt), filepath.Dir(rootAt):
+		return syncAbove
+	case stateAt:
+		return syncStateDir
+	case filepath.Join(stateAt, "journal"):
+		return syncJournalDir
+	}
+	switch {
+	case name == "staging":
+		return syncStagingDir
+	case name == "orphans":
+		return syncOrphansDir
+	case name == ".waybill", parent == ".waybill":
+		return syncStoreDir
+	}
+	// What is served, or contents: what there is to be made durable tells.
+	of := func(is func(*dirOp) bool) bool {
+		return slices.ContainsFunc(m.pending, func(o *dirOp) bool { return o.dir == d && is(o) })
+	}
+	switch {
+	case of(func(o *dirOp) bool { return o.name == ".waybill" }):
+		return syncStoreDir
+	case of(func(o *dirOp) bool { return o.twin != nil && !o.second }):
+		return syncTargetDir
+	case of(func(o *dirOp) bool { return o.to != nil && o.to.dir }):
+		return syncParentDir
+	case of(func(o *dirOp) bool { return o.to == nil }):
+		return syncContentGone
+	}
+	return syncUnclassified
+}
