@@ -27,9 +27,14 @@ const (
 	stateAt = "var/state"
 )
 
+const adminPassword = "admin-password" // a file of STATE
+
 // history is what a trace says was done and promised, and what it came to.
 type history struct {
-	store   string // the store's id
+	store string // the store's id
+	// base is the number of records there were before; lines and facts are those
+	// after them.
+	base    int
 	lines   [][]byte
 	facts   []fact
 	initial map[string]string // digests of what was served before, by path
@@ -71,7 +76,7 @@ func (s *held) store(r sessions.Range, b []byte) {
 	copy(s.data[r[0]:r[1]], b)
 }
 
-// known is what must be after the first n records.
+// known is what must be after the first n records of the trace.
 type known struct {
 	live map[string]*held
 	jobs map[string][]byte // that have not ended, with the bytes they are to store
@@ -114,10 +119,10 @@ type hearing struct {
 	*history
 	dir   string
 	line  int
-	id    string // of the store: another one if the crash came before there was one
-	lines [][]byte // of the journal at the end
+	id    string   // of the store: another one if the crash came before there was one
+	lines [][]byte // of the journal at the end, from base on
 	facts []fact   // those after before
-	// before is how many of them are those of the trace.
+	// before is how many of the lines are those of the trace.
 	before int
 	state  folded
 	wrong  []string
@@ -134,12 +139,12 @@ func (h *history) judge(img *image, line int, dir string) ([]string, error) {
 		return nil, err
 	}
 	v := &hearing{history: h, dir: dir, line: line}
-	if line > h.answered {
+	if want := h.secrets[adminPassword]; line > h.answered && want != nil {
 		// The start would spend most of its time on asking whether this is still
 		// the password.
-		path := filepath.Join(dir, stateAt, "admin-password")
-		if b, err := os.ReadFile(path); !bytes.Equal(b, h.secrets["admin-password"]) {
-			v.fault("admin-password is %q, %v", b, err)
+		path := filepath.Join(dir, stateAt, adminPassword)
+		if b, err := os.ReadFile(path); !bytes.Equal(b, want) {
+			v.fault("%s is %q and was %q, %v", adminPassword, b, want, err)
 		} else if err := os.Remove(path); err != nil {
 			return nil, err
 		}
@@ -197,7 +202,7 @@ func (v *hearing) read(live []byte) error {
 		return err
 	}
 	defer log.Close()
-	err = log.Read(ctx, 0, log.Head().Size, func(line []byte) error {
+	err = log.Read(ctx, uint64(v.base), log.Head().Size, func(line []byte) error {
 		v.lines = append(v.lines, bytes.Clone(line))
 		return nil
 	})
@@ -238,8 +243,8 @@ func (v *hearing) records() {
 	for v.before < min(len(v.lines), len(v.history.lines)) && bytes.Equal(v.lines[v.before], v.history.lines[v.before]) {
 		v.before++
 	}
-	if n := v.promised(v.line); uint64(v.before) < n {
-		v.fault("of %d records that replies rely on there are %d", n, v.before)
+	if n, have := v.promised(v.line), uint64(v.base+v.before); have < n {
+		v.fault("of %d records that replies rely on there are %d", n, have)
 	}
 	for _, line := range v.lines[v.before:] {
 		var f fact
@@ -264,12 +269,12 @@ func (v *hearing) records() {
 	if len(v.facts) == 0 || v.facts[0].Kind != "daemon.started" {
 		v.fault("the journal goes on with %s", v.lines[v.before:])
 	}
-	if v.before == 0 {
+	if v.base+v.before == 0 {
 		return
 	}
 	for name, want := range v.secrets {
-		if name == "admin-password" {
-			continue
+		if name == adminPassword {
+			continue // see judge
 		}
 		if b, err := os.ReadFile(filepath.Join(v.dir, stateAt, name)); err != nil || !bytes.Equal(b, want) {
 			v.fault("%s is %q and was %q, %v", name, b, want, err)

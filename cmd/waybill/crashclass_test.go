@@ -16,6 +16,8 @@ const (
 	syncJournalDir   = "journal: its directory"
 	syncStateFile    = "STATE: file"
 	syncStateDir     = "STATE: directory"
+	syncStateJournal = "STATE: directory, with the journal in it"
+	syncStateObjects = "STATE: directory, with the store of contents in it"
 	syncAbove        = "above STATE and ROOT"
 	syncStagedData   = "store: staged bytes"
 	syncStagedNew    = "store: new staged file"
@@ -56,10 +58,20 @@ func (m *model) syncClass(i *inode, call string) string {
 }
 
 func (m *model) dirClass(d *inode, name, parent string) string {
+	// What there is to be made durable tells some apart.
+	of := func(is func(*dirOp) bool) bool {
+		return slices.ContainsFunc(m.pending, func(o *dirOp) bool { return o.dir == d && !o.passed && is(o) })
+	}
 	switch d.path {
 	case "", filepath.Dir(stateAt), filepath.Dir(rootAt):
 		return syncAbove
 	case stateAt:
+		switch {
+		case of(func(o *dirOp) bool { return o.name == "journal" }):
+			return syncStateJournal
+		case of(func(o *dirOp) bool { return o.name == "objects" }):
+			return syncStateObjects
+		}
 		return syncStateDir
 	case filepath.Join(stateAt, "journal"):
 		return syncJournalDir
@@ -72,11 +84,7 @@ func (m *model) dirClass(d *inode, name, parent string) string {
 	case name == ".waybill", parent == ".waybill":
 		return syncStoreDir
 	}
-	// What is served, or contents: what there is to be made durable tells.
-	of := func(is func(*dirOp) bool) bool {
-		return slices.ContainsFunc(m.pending, func(o *dirOp) bool { return o.dir == d && is(o) })
-	}
-	switch {
+	switch { // of what is served, or contents
 	case of(func(o *dirOp) bool { return o.name == ".waybill" }):
 		return syncStoreDir
 	case of(func(o *dirOp) bool { return o.twin != nil && !o.second }):

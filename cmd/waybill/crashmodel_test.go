@@ -132,25 +132,22 @@ func (c *contents) write(path string) error {
 		return err
 	}
 	defer f.Close()
-	var run []byte
-	flush := func(end int) error {
-		off := int64(end)*pageBytes - int64(len(run))
-		run = run[:min(int64(len(run)), max(c.size-off, 0))]
-		_, err := f.WriteAt(run, off)
-		run = run[:0]
-		return err
-	}
+	const longest = 64
+	buf := make([]byte, 0, min(len(c.pages), longest)*pageBytes)
 	for i, p := range c.pages {
 		if p != nil {
-			run = append(run, p.b[:]...)
-		} else if len(run) > 0 {
-			if err := flush(i); err != nil {
+			buf = append(buf, p.b[:]...)
+		}
+		if len(buf) > 0 && (p == nil || len(buf) == cap(buf) || i == len(c.pages)-1) {
+			end := i
+			if p != nil {
+				end++
+			}
+			if _, err := f.WriteAt(buf, int64(end*pageBytes-len(buf))); err != nil {
 				return err
 			}
+			buf = buf[:0]
 		}
-	}
-	if err := flush(len(c.pages)); err != nil {
-		return err
 	}
 	return f.Truncate(c.size)
 }
@@ -203,6 +200,8 @@ type dirOp struct {
 	twin   *dirOp
 	second bool
 	done   bool // durable
+	// passed: a sync that was left out would have made it durable.
+	passed bool
 }
 
 // model is the file system below a directory that is itself durable.

@@ -55,8 +55,8 @@ type replayer struct {
 	// that are taken to do nothing. syncs counts those that had something to do.
 	omitted string
 	syncs   map[string]int
-	// synced is the class of the last sync that did something, or was left out.
-	synced string
+	// left counts the syncs that were left out.
+	left int
 }
 
 type openFile struct {
@@ -299,16 +299,18 @@ func (r *replayer) sync(c *syscallMade, exit bool) happening {
 	}
 	due := slices.ContainsFunc(i.ops, func(o *fileOp) bool { return o.exit < c.enter })
 	if i.dir {
-		due = slices.ContainsFunc(r.pending, func(o *dirOp) bool { return o.dir == i && o.exit < c.enter })
+		due = slices.ContainsFunc(r.pending, func(o *dirOp) bool { return o.dir == i && o.exit < c.enter && !o.passed })
 	}
 	if !due {
 		return nothing
 	}
 	r.syncs[class]++
-	r.synced = class
 	switch {
 	case class == r.omitted:
-		return secured // where it would have been
+		r.left++
+		for _, o := range r.pending {
+			o.passed = o.passed || o.dir == i && o.exit < c.enter
+		}
 	case i.dir:
 		r.syncDir(i, c.enter)
 	default:

@@ -209,21 +209,24 @@ func (l *ledger) enter(c *syscallMade, peers map[string]*outgoing, pages map[str
 		return o.write(c, off, data, l.syncs[path])
 	case "write":
 		peer := c.path(0)
-		if !strings.HasPrefix(peer, "socket:") || c.ret <= 0 {
+		if !strings.HasPrefix(peer, "socket:") || c.ret <= 0 && c.exit != never {
 			return nil
 		}
 		data, err := c.text(1)
 		if err != nil {
 			return err
 		}
+		if c.exit != never { // or all of it may have left before the kill
+			data = data[:c.ret]
+		}
 		if peers[peer] == nil {
 			peers[peer] = new(outgoing)
 		}
-		if n := peers[peer].answered(data[:c.ret]); n > 0 {
+		if n := peers[peer].answered(data); n > 0 {
 			l.replies[httpKey(peer, n)] = c.enter
 			return nil
 		}
-		frames, err := peers[peer].write(c.enter, data[:c.ret])
+		frames, err := peers[peer].write(c.enter, data)
 		for _, f := range frames {
 			key := ackKey(f.text)
 			if _, twice := l.replies[key]; twice {

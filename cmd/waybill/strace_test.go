@@ -83,7 +83,10 @@ func readTrace(r io.Reader) ([]*syscallMade, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		c.enter, c.exit = enter, n
+		c.enter = enter
+		if c.exit != never {
+			c.exit = n
+		}
 		calls = append(calls, c)
 	}
 	// What was under way at the end never returned.
@@ -92,7 +95,7 @@ func readTrace(r io.Reader) ([]*syscallMade, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", b.enter, err)
 		}
-		c.enter, c.exit = b.enter, never
+		c.enter = b.enter
 		calls = append(calls, c)
 	}
 	return calls, nil
@@ -116,7 +119,9 @@ func parseSyscall(text string) (*syscallMade, error) {
 	if hasPath {
 		c.retPath = strings.TrimSuffix(path, ">")
 	}
-	if number != "?" {
+	if number == "?" { // it was killed in it
+		c.exit = never
+	} else {
 		var err error
 		if c.ret, err = strconv.ParseInt(number, 0, 64); err != nil {
 			return nil, fmt.Errorf("return value: %w", err)
