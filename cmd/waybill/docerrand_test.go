@@ -134,8 +134,11 @@ func (c *carrier) head(k task) (*transferReply, error) {
 	return c.transfer(http.StatusOK, http.MethodHead, k, nil, 0, nil)
 }
 
-// read compares what a document is with what it should be.
+// read compares what a document is with what it should be. The connection is
+// not used again: if the document goes now, the daemon closes those on which it
+// is being read, and it may not know yet that this one has been.
 func (c *carrier) read(file string, data []byte) error {
+	defer c.p.close()
 	k, err := c.toRead(file)
 	if err != nil {
 		return err
