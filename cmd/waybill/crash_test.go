@@ -60,15 +60,15 @@ type crashed struct {
 	*server
 	at    string
 	start *model // before the first of them
-	lives [][]instant
+	lives [][]traceStep
 	acks  int
-	*history
+	*chronicle
 }
 
 // newCrashed is about a daemon on two directories that have their own parents.
 func newCrashed(t *testing.T, flags ...string) *crashed {
 	t.Helper()
-	c := &crashed{t: t, at: quickDir(t), history: &history{
+	c := &crashed{t: t, at: quickDir(t), chronicle: &chronicle{
 		initial: make(map[string]string), bytes: make(map[uint64][][]byte), secrets: make(map[string][]byte),
 		digests: make(map[string]string), ends: make(map[string]string),
 	}}
@@ -139,7 +139,7 @@ func (c *crashed) live(do func() []ack) {
 		}
 	}
 	c.acks += len(answers)
-	c.lives = append(c.lives, instantsOf(calls))
+	c.lives = append(c.lives, stepsOf(calls))
 	c.capture(l)
 }
 
@@ -187,7 +187,7 @@ func (c *crashed) captureFact(m *model, l *ledger, f *fact) {
 
 // replay carries out lives on a model; each, if not nil, is called after
 // everything that has happened.
-func (c *crashed) replay(m *model, omitted string, lives [][]instant, each func(*replayer, int, happening)) *replayer {
+func (c *crashed) replay(m *model, omitted string, lives [][]traceStep, each func(*replayer, int, happening)) *replayer {
 	r := newReplayer(m, omitted)
 	for _, life := range lives {
 		r.process()
@@ -240,7 +240,7 @@ func (c *crashed) over() {
 		case f.Kind == "upload.sealed":
 			c.digests[f.Body.Session] = f.Body.Digest
 		case is:
-			c.history.ends[f.Body.Session] = what
+			c.chronicle.ends[f.Body.Session] = what
 		}
 	}
 	for _, name := range []string{"id", "main-token", "jwt.key", "token-secret", "password-pepper", adminPassword} {
@@ -278,7 +278,7 @@ const courts = 4
 
 // court looks at images.
 type court struct {
-	*history
+	*chronicle
 	at     string
 	trials chan trial
 	all    sync.WaitGroup
@@ -288,8 +288,8 @@ type court struct {
 	err   error
 }
 
-func (h *history) court(at string) *court {
-	c := &court{history: h, at: at, trials: make(chan trial)}
+func (h *chronicle) court(at string) *court {
+	c := &court{chronicle: h, at: at, trials: make(chan trial)}
 	for range courts * runtime.GOMAXPROCS(0) {
 		c.all.Go(func() {
 			for tr := range c.trials {
@@ -372,7 +372,7 @@ func (c *crashed) enumerate(images int) int {
 		}
 	})
 	rng := rand.New(rand.NewPCG(*crashSeed, 0))
-	court := c.history.court(c.at)
+	court := c.chronicle.court(c.at)
 	seen := make(map[[sha256.Size]byte]bool)
 	count := make(map[string]int)
 	const rounds = 20

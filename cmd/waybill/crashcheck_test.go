@@ -29,8 +29,8 @@ const (
 
 const adminPassword = "admin-password" // a file of STATE
 
-// history is what a trace says was done and promised, and what it came to.
-type history struct {
+// chronicle is what a trace says was done and promised, and what it came to.
+type chronicle struct {
 	store string // the store's id
 	// base is the number of records there were before; lines and facts are those
 	// after them.
@@ -52,7 +52,7 @@ type history struct {
 }
 
 // promised is the number of records that must be there at a place in the trace.
-func (h *history) promised(line int) uint64 {
+func (h *chronicle) promised(line int) uint64 {
 	i := sort.Search(len(h.relied), func(i int) bool { return h.relied[i].at > line })
 	if i == 0 {
 		return 0
@@ -82,7 +82,7 @@ type known struct {
 	jobs map[string][]byte // that have not ended, with the bytes they are to store
 }
 
-func (h *history) known(n int) known {
+func (h *chronicle) known(n int) known {
 	k := known{make(map[string]*held), make(map[string][]byte)}
 	for i := range h.facts[:n] {
 		f := &h.facts[i]
@@ -116,7 +116,7 @@ func (h *history) known(n int) known {
 
 // hearing is what a start made of an image.
 type hearing struct {
-	*history
+	*chronicle
 	dir   string
 	line  int
 	id    string   // of the store: another one if the crash came before there was one
@@ -134,11 +134,11 @@ func (v *hearing) fault(format string, args ...any) {
 
 // judge makes the image of a crash at a place in the trace, starts the daemon on
 // it, and returns what it breaks. dir is an empty directory.
-func (h *history) judge(img *image, line int, dir string) ([]string, error) {
+func (h *chronicle) judge(img *image, line int, dir string) ([]string, error) {
 	if err := img.write(dir); err != nil {
 		return nil, err
 	}
-	v := &hearing{history: h, dir: dir, line: line}
+	v := &hearing{chronicle: h, dir: dir, line: line}
 	if want := h.secrets[adminPassword]; line > h.answered && want != nil {
 		// The start would spend most of its time on asking whether this is still
 		// the password.
@@ -240,7 +240,7 @@ func (v *hearing) compare(state *actions.State, live []byte) {
 // records requires that the journal is the one of the trace, as far as it was
 // promised and maybe further, and that the start has taken nothing back.
 func (v *hearing) records() {
-	for v.before < min(len(v.lines), len(v.history.lines)) && bytes.Equal(v.lines[v.before], v.history.lines[v.before]) {
+	for v.before < min(len(v.lines), len(v.chronicle.lines)) && bytes.Equal(v.lines[v.before], v.chronicle.lines[v.before]) {
 		v.before++
 	}
 	if n, have := v.promised(v.line), uint64(v.base+v.before); have < n {
@@ -377,7 +377,7 @@ func (v *hearing) served() {
 		want[path] = digest
 	}
 	paths, digests := make(map[string]string), make(map[string]string)
-	for _, facts := range [][]fact{v.history.facts[:v.before], v.facts} {
+	for _, facts := range [][]fact{v.chronicle.facts[:v.before], v.facts} {
 		for i := range facts {
 			switch f := &facts[i]; f.Kind {
 			case "upload.opened":

@@ -76,7 +76,7 @@ func (c *crashed) control(class string, harmless bool) (tried int, wrong string)
 		sum      [sha256.Size]byte
 		promised uint64
 	}
-	court := c.history.court(c.at)
+	court := c.chronicle.court(c.at)
 	seen := make(map[key]bool)
 	rng := rand.New(rand.NewPCG(*crashSeed, 1))
 	left, since, reply := 0, window, 0

@@ -13,30 +13,30 @@ import (
 const tracedForCrash = traced + ",open,creat,close,dup,dup2,dup3,fcntl,lseek,mmap,truncate,mkdir,link,linkat,unlink,rmdir," +
 	"symlink,symlinkat,pwritev,pwritev2,copy_file_range,sendfile,splice,io_uring_setup"
 
-// instant is when a call was entered or had returned.
-type instant struct {
+// traceStep is when a call was entered or had returned.
+type traceStep struct {
 	line int
 	call *syscallMade
 	exit bool
 }
 
-// instantsOf puts the calls of one process in order.
-func instantsOf(calls []*syscallMade) []instant {
-	var out []instant
+// stepsOf puts the calls of one process in order.
+func stepsOf(calls []*syscallMade) []traceStep {
+	var out []traceStep
 	for _, c := range calls {
 		if c.ret < 0 && c.exit != never {
 			continue // has changed nothing
 		}
-		out = append(out, instant{c.enter, c, false})
+		out = append(out, traceStep{c.enter, c, false})
 		if c.exit != never {
-			out = append(out, instant{c.exit, c, true})
+			out = append(out, traceStep{c.exit, c, true})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b instant) int { return a.line - b.line })
+	slices.SortStableFunc(out, func(a, b traceStep) int { return a.line - b.line })
 	return out
 }
 
-// happening is what a instant of a trace has done to the model.
+// happening is what a traceStep of a trace has done to the model.
 type happening int
 
 const (
@@ -72,7 +72,7 @@ func newReplayer(m *model, omitted string) *replayer {
 // process begins another one: no descriptor is open.
 func (r *replayer) process() { clear(r.files); clear(r.covers) }
 
-func (r *replayer) step(m instant) (happening, error) {
+func (r *replayer) step(m traceStep) (happening, error) {
 	h, err := r.do(m)
 	if err != nil {
 		err = fmt.Errorf("line %d: %s: %w", m.line, m.call.name, err)
@@ -80,7 +80,7 @@ func (r *replayer) step(m instant) (happening, error) {
 	return h, err
 }
 
-func (r *replayer) do(m instant) (happening, error) {
+func (r *replayer) do(m traceStep) (happening, error) {
 	c := m.call
 	switch c.name {
 	case "openat":
