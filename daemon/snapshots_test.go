@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -225,4 +226,115 @@ func TestADaemonStartsFromItsSnapshot(t *testing.T) {
 	assert.NoFileExists(t, temp)
 	r.panel(r.token).ok("get_permissions", nil, nil)
 	require.NoError(t, r.stop())
+}
+
+// pruning is a state whose journal was about to be pruned when the daemon was
+// killed: the cut is recorded, and its base is there.
+func pruning(t *testing.T, out *logged) Config {
+	t.Helper()
+	state := memoryDir(t)
+	r := run(t, func(c *Config) { c.State, c.Logger = state, zerolog.New(out) })
+	require.NoError(t, r.stop())
+	ctx := context.Background()
+	log, err := journal.Open(filepath.Join(state, "journal"), journal.Options{})
+	require.NoError(t, err)
+	fill(t, log, segment+10)
+	s, err := actions.FoldTo(ctx, log, state, segment)
+	require.NoError(t, err)
+	root, err := log.RootAt(ctx, segment)
+	require.NoError(t, err)
+	base, err := actions.WriteBase(state, s, root)
+	require.NoError(t, err)
+	cut := journal.NewFact(actions.KindPruned, actions.Cut{To: segment, Root: root.String(), Base: base})
+	require.NoError(t, log.Append([][]byte{journal.AppendRecord(nil, &journal.Record{
+		Seq: log.Head().Size, At: log.LastAt(), Kind: cut.Kind, Actor: "daemon", Via: "test", Ref: "r", Body: cut.Body,
+	})}))
+	require.NoError(t, log.Close())
+	return r.cfg
+}
+
+// A cut that a crash cut short is finished by the next start, before anybody is
+// served.
+func TestAStartFinishesACut(t *testing.T) {
+	out := new(logged)
+	cfg := pruning(t, out)
+	early := filepath.Join(cfg.State, actions.Stored{Seq: 100}.Name())
+	older := filepath.Join(cfg.State, actions.Stored{Seq: 64, Base: true}.Name())
+	for _, file := range []string{early, older} {
+		require.NoError(t, os.WriteFile(file, []byte("from before the cut"), 0o600))
+	}
+	first := filepath.Join(cfg.State, "journal", fmt.Sprintf("seg-%016d.db", 0))
+	cfg.serving = func(*server) {
+		for _, file := range []string{early, older, first} {
+			assert.NoFileExists(t, file)
+		}
+	}
+	for range 2 { // and from then on it starts from the base and the tail
+		r := restart(t, cfg)
+		r.panel(r.token).ok("get_permissions", nil, nil)
+		require.NoError(t, r.stop())
+	}
+	assert.Equal(t, 1, out.count("a cut that was cut short is finished"))
+	assert.Equal(t, 2, out.count(`"from":"base-0000000000065536.json"`), "%s", &out.b)
+}
+
+func TestAStartWithoutTheBaseOfACut(t *testing.T) {
+	out := new(logged)
+	cfg := pruning(t, out)
+	require.NoError(t, restart(t, cfg).stop())
+	base := filepath.Join(cfg.State, actions.Stored{Seq: segment, Base: true}.Name())
+	good, err := os.ReadFile(base)
+	require.NoError(t, err)
+	for what, bad := range map[string][]byte{"cut off": good[:100], "missing": nil} {
+		require.NoError(t, os.RemoveAll(base))
+		if bad != nil {
+			require.NoError(t, os.WriteFile(base, bad, 0o600))
+		}
+		err := fails(t, cfg)
+		assert.Equal(t, 65, ExitCode(err), what)
+		assert.Contains(t, err.Error(), filepath.Base(base), what)
+	}
+	require.NoError(t, os.WriteFile(base, good, 0o600))
+	require.NoError(t, restart(t, cfg).stop())
+}
+
+// BenchmarkAppendBesideSnapshots is how long an append waits, alone and while a
+// segment is folded beside it.
+func BenchmarkAppendBesideSnapshots(b *testing.B) {
+	for _, making := range []bool{false, true} {
+		b.Run(fmt.Sprintf("making=%t", making), func(b *testing.B) {
+			dir := memoryDir(b)
+			log, err := journal.Open(filepath.Join(dir, "journal"), journal.Options{})
+			require.NoError(b, err)
+			defer log.Close()
+			fill(b, log, segment)
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan int)
+			go func() {
+				folds := 0
+				for making && ctx.Err() == nil {
+					if actions.SnapshotSegment(ctx, log, dir, segment) == nil {
+						folds++
+						_ = os.Remove(filepath.Join(dir, actions.Stored{Seq: segment}.Name()))
+					}
+				}
+				done <- folds
+			}()
+			took := make([]time.Duration, 0, 1<<20)
+			for b.Loop() {
+				begun := time.Now()
+				fill(b, log, log.Head().Size+16)
+				took = append(took, time.Since(begun))
+			}
+			cancel()
+			b.ReportMetric(float64(<-done), "folds")
+			slices.Sort(took)
+			for _, p := range []struct {
+				name string
+				at   float64
+			}{{"p50-µs", 0.5}, {"p99-µs", 0.99}, {"p99.9-µs", 0.999}} {
+				b.ReportMetric(float64(took[int(float64(len(took)-1)*p.at)].Microseconds()), p.name)
+			}
+		})
+	}
 }
