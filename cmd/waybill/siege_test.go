@@ -51,6 +51,7 @@ type siege struct {
 	early   int // kills of a daemon that had not said it serves
 	quit    chan struct{}
 	all     sync.WaitGroup
+	cut     func() // as in ground
 	// left looks at what a kill has left, started at what the next daemon makes of
 	// it. No client is at work then.
 	left, started func()
@@ -67,9 +68,16 @@ type siege struct {
 	wrong           []string
 }
 
-// newSiege is about a daemon that does not run yet, on addr: one of its own, so
-// that nobody else's connections take the port while the daemon is down.
-func newSiege(t *testing.T, addr, program string, env []string, flags ...string) *siege {
+// ground is where a siege takes place. The daemon has an address of its own, so
+// that nobody else's connections take its port while it is down.
+type ground struct {
+	addr, dir string
+	// cut, if not nil, loses after each kill what was not synced.
+	cut func()
+}
+
+// newSiege is about a daemon that does not run yet.
+func newSiege(t *testing.T, g ground, program string, env []string, flags ...string) *siege {
 	t.Helper()
 	seed := *tortureSeed
 	if seed == 0 {
@@ -77,11 +85,11 @@ func newSiege(t *testing.T, addr, program string, env []string, flags ...string)
 	}
 	t.Logf("-torture.seed %d", seed)
 	w := &siege{
-		t: t, s: place(t, t.TempDir(), flags...), program: program, env: clean(env...),
+		t: t, s: place(t, g.dir, flags...), cut: g.cut, program: program, env: clean(env...),
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
 		quit: make(chan struct{}), up: make(chan struct{}),
 	}
-	w.s.addr = addr
+	w.s.addr = g.addr
 	w.cond = sync.NewCond(&w.mu)
 	return w
 }
@@ -216,6 +224,9 @@ func (w *siege) kill() {
 	w.s.kill()
 	ws, ok := w.s.p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	require.True(w.t, ok && ws.Signaled(), "it had ended by itself: %s", w.s.p.stderr())
+	if w.cut != nil {
+		w.cut()
+	}
 	w.checkLog()
 	w.left()
 	_, err := journal.Verify(context.Background(), filepath.Join(w.s.state, "journal"))

@@ -33,7 +33,7 @@ const (
 func TestKillLoop(t *testing.T) {
 	kills := killsOf(20)
 	begun := time.Now()
-	w := newTorture(t, binary)
+	w := newTorture(t, ground{addr: "127.0.0.14:0", dir: t.TempDir()}, binary)
 	for range kills {
 		w.round()
 	}
@@ -51,7 +51,7 @@ func TestKillLoopCatches(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds another binary")
 	}
-	w := newTorture(t, brokenBuild(t), "WAYBILL_BROKEN=reply")
+	w := newTorture(t, ground{addr: "127.0.0.14:0", dir: t.TempDir()}, brokenBuild(t), "WAYBILL_BROKEN=reply")
 	const most = 60
 	for n := range most {
 		w.round()
@@ -97,9 +97,9 @@ type tally struct {
 type shelf struct{ settled, coming string }
 
 // newTorture starts the daemon and its uploaders, which wait for open.
-func newTorture(t *testing.T, program string, env ...string) *torture {
+func newTorture(t *testing.T, g ground, program string, env ...string) *torture {
 	t.Helper()
-	w := &torture{siege: newSiege(t, "127.0.0.14:0", program, env), shelves: make(map[string]*shelf)}
+	w := &torture{siege: newSiege(t, g, program, env), shelves: make(map[string]*shelf)}
 	w.left = w.checkFiles
 	w.started = func() { w.checkFiles(); w.checkStaging() }
 	var run []func()

@@ -30,7 +30,7 @@ func TestKillLoopDocuments(t *testing.T) {
 	t.Parallel()
 	kills := killsOf(8)
 	begun := time.Now()
-	w := newDocTorture(t, librarians, false, binary)
+	w := newDocTorture(t, ground{addr: "127.0.0.15:0", dir: t.TempDir()}, librarians, false, binary)
 	for range kills {
 		w.round()
 	}
@@ -49,7 +49,7 @@ func TestKillLoopDocumentsCatches(t *testing.T) {
 	}
 	t.Parallel()
 	// Many who have an answer every moment, one of which comes just before a kill.
-	w := newDocTorture(t, 4*librarians, true, brokenBuild(t), "WAYBILL_BROKEN=reply")
+	w := newDocTorture(t, ground{addr: "127.0.0.15:0", dir: t.TempDir()}, 4*librarians, true, brokenBuild(t), "WAYBILL_BROKEN=reply")
 	const most = 60
 	for n := range most {
 		w.round()
@@ -92,10 +92,10 @@ type docTally struct {
 	Records                          int
 }
 
-func newDocTorture(t *testing.T, librarians int, idle bool, program string, env ...string) *docTorture {
+func newDocTorture(t *testing.T, g ground, librarians int, idle bool, program string, env ...string) *docTorture {
 	t.Helper()
 	w := &docTorture{
-		siege:  newSiege(t, "127.0.0.15:0", program, env, "--purge-interval", "500ms"),
+		siege:  newSiege(t, g, program, env, "--purge-interval", "500ms"),
 		hashed: make(map[string]fs.FileInfo),
 	}
 	w.left, w.started = w.checkLeft, w.checkStarted
