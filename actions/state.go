@@ -177,6 +177,8 @@ func (s *State) foldKind(e *journal.Entry) error {
 	switch e.Kind {
 	case KindAnswered, KindRefused, KindTraffic:
 		return nil
+	case sessions.KindUploadStored, sessions.KindDownloadRead:
+		return s.sessions.Apply(e) // like its family below, but these are nearly all
 	case KindToken:
 		s.tokens++
 		return nil
@@ -199,7 +201,11 @@ func (s *State) foldKind(e *journal.Entry) error {
 		if err := s.sessions.Apply(e); err != nil {
 			return err
 		}
-		return s.sealed(e)
+		// From here on the content of a write task is in the store, or about to be.
+		if digest, size, ok := s.sessions.SealedTask(e); ok {
+			s.contents.stored(digest, size)
+		}
+		return nil
 	}
 	family, _, _ := strings.Cut(e.Kind, ".")
 	switch family {
@@ -215,19 +221,6 @@ func (s *State) foldKind(e *journal.Entry) error {
 		return s.contents.apply(e)
 	}
 	return fmt.Errorf("unknown kind %q: written by a newer version?", e.Kind)
-}
-
-// sealed notes the content of a write task: from here on it is in the store, or
-// about to be.
-func (s *State) sealed(e *journal.Entry) error {
-	var b struct{ Session sessions.ID }
-	if err := json.Unmarshal(e.Body, &b); err != nil {
-		return fmt.Errorf("%s: %w", e.Kind, err)
-	}
-	if u, ok := s.sessions.Upload(b.Session); ok && u.Task != nil {
-		s.contents.stored(u.Digest, u.Size)
-	}
-	return nil
 }
 
 type startedBody struct {

@@ -45,7 +45,8 @@ type Identity struct {
 	CtimeNS int64  `json:"ctime_ns,string"`
 }
 
-// The bodies that are not on the hot path go through encoding/json.
+// The bodies that are not on the hot path are written by encoding/json. Those
+// of them that a replay meets often are read by scanbody.go.
 
 type uploadOpened struct {
 	Session ID     `json:"session"`

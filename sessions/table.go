@@ -10,7 +10,6 @@
 package sessions
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -154,8 +153,9 @@ func (t *Table) Advance(at time.Time) {
 	for len(t.tasks.due) > 0 && !t.openTask(t.tasks.due[0].id) {
 		t.tasks.due = t.tasks.due[1:]
 	}
-	t.queue = t.forget(t.queue, at)
-	t.taskQueue = t.forget(t.taskQueue, at)
+	old := at.Add(-Remember)
+	t.queue = t.forget(t.queue, old)
+	t.taskQueue = t.forget(t.taskQueue, old)
 }
 
 // Apply folds one fact into the table. The kinds it does not know, and facts
@@ -169,11 +169,11 @@ func (t *Table) Apply(e *journal.Entry) error {
 	case KindDownloadOpened:
 		return t.applyDownloadOpened(e)
 	case KindDownloadClosed, KindDownloadExpired, KindDownloadCancelled:
-		var b sessionOnly
-		if err := json.Unmarshal(e.Body, &b); err != nil {
+		id, err := decodeSession(e.Body)
+		if err != nil {
 			return factError(e, err)
 		}
-		return t.endDownload(e, b.Session, endOfDownload[e.Kind])
+		return t.endDownload(e, id, endOfDownload[e.Kind])
 	}
 	return t.applyUpload(e)
 }
@@ -218,7 +218,7 @@ func (t *Table) applyRanges(e *journal.Entry) error {
 
 func (t *Table) applyUploadOpened(e *journal.Entry) error {
 	var b uploadOpened
-	if err := json.Unmarshal(e.Body, &b); err != nil {
+	if err := decodeUploadOpened(e.Body, &b); err != nil {
 		return factError(e, err)
 	}
 	if t.taken(b.Session) {
@@ -241,7 +241,7 @@ func (t *Table) applyUploadOpened(e *journal.Entry) error {
 
 func (t *Table) applyDownloadOpened(e *journal.Entry) error {
 	var b downloadOpened
-	if err := json.Unmarshal(e.Body, &b); err != nil {
+	if err := decodeDownloadOpened(e.Body, &b); err != nil {
 		return factError(e, err)
 	}
 	if t.taken(b.Session) {
@@ -266,13 +266,8 @@ func (t *Table) applyDownloadOpened(e *journal.Entry) error {
 }
 
 func (t *Table) applyUpload(e *journal.Entry) error {
-	var b struct {
-		Session       ID
-		Size          int64
-		Digest        string
-		Code, Message string
-	}
-	if err := json.Unmarshal(e.Body, &b); err != nil {
+	var b uploadChange
+	if err := decodeUploadChange(e.Kind, e.Body, &b); err != nil {
 		return factError(e, err)
 	}
 	u, ok := t.uploads[b.Session]

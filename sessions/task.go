@@ -150,6 +150,23 @@ func (t *Table) FinishTask(id ID, size int64, digest string) ([]Fact, error) {
 	}, nil
 }
 
+// SealedTask gives the content of the write task that e, an upload.sealed just
+// applied, is about; ok is false if it is about no task.
+func (t *Table) SealedTask(e *journal.Entry) (digest string, size int64, ok bool) {
+	if t.tasks.liveWrites == 0 {
+		return "", 0, false // the same, without a look
+	}
+	var b uploadChange
+	if decodeUploadChange(e.Kind, e.Body, &b) != nil {
+		return "", 0, false // it would not have been applied
+	}
+	u, ok := t.uploads[b.Session]
+	if !ok || u.Task == nil {
+		return "", 0, false
+	}
+	return u.Digest, u.Size, true
+}
+
 // Publish decides that the content of a sealed write task has become a
 // revision of its document.
 func (t *Table) Publish(id ID) (Fact, error) {
@@ -263,9 +280,10 @@ func (t *Table) remember(id ID, task bool, at time.Time) {
 	}
 }
 
-// forget forgets what is old, or too much, and returns what is left.
-func (t *Table) forget(queue []remembered, at time.Time) []remembered {
-	for len(queue) > 0 && (at.Sub(queue[0].at) >= Remember || len(queue) > MaxRemembered) {
+// forget forgets what ended at old or before, or is too much, and returns what
+// is left.
+func (t *Table) forget(queue []remembered, old time.Time) []remembered {
+	for len(queue) > 0 && (!queue[0].at.After(old) || len(queue) > MaxRemembered) {
 		t.recall(queue[0].id)
 		queue = queue[1:]
 	}
@@ -277,11 +295,11 @@ func (t *Table) recall(id ID) {
 	var task *Task
 	if u, ok := t.ended[id]; ok {
 		task = u.Task
+		delete(t.ended, id)
 	} else if d, ok := t.endedReads[id]; ok {
 		task = d.Task
+		delete(t.endedReads, id)
 	}
-	delete(t.ended, id)
-	delete(t.endedReads, id)
 	if task != nil {
 		delete(t.tasks.byID, task.ID)
 	}
