@@ -43,6 +43,11 @@ const (
 	chunksAhead = 6
 	// readAheadStep is what every kernel reads for one WILLNEED at least.
 	readAheadStep = 128 << 10
+	// archiveWindow is how far back an archived segment refers, which is all of
+	// what the level in use can make something of; a longer window than
+	// mostArchiveWindow is not read: it is the reader's memory.
+	archiveWindow     = 8 << 20
+	mostArchiveWindow = 32 << 20
 	// sealedOpen is how many sealed segments stay open when nobody reads them.
 	sealedOpen = 4
 	// prepareAt is the number of records in the last segment from which its

@@ -31,7 +31,8 @@ func (l *Log) Replay(ctx context.Context, from uint64, fn func(*Entry) error) er
 
 // checker is the end of the pipeline: it holds what came before a chunk.
 type checker struct {
-	from   uint64 // records before it are hashed but not given to fn
+	from   uint64 // records before it are checked but not given to fn and raw
+	to     uint64 // nor are those from here on; 0 for no end
 	head   Head   // what the tree must come to; a zero root is not known
 	tree   *Tree
 	meta   segmentMeta
@@ -40,21 +41,31 @@ type checker struct {
 	entry  Entry
 	groups *groups // nil if groups are not looked at
 	fn     func(*Entry) error
+	raw    func(line []byte) error // nil if lines are not wanted
+	strict bool                    // bodies are read, though fn is there
 }
 
 // scan runs the records of a shelf from from on through c.
 func scan(ctx context.Context, s *shelf, from uint64, head Head, c *checker) error {
-	src := &source{shelf: s, pos: from - from%tileWidth, end: head.Size}
+	pos := from - from%tileWidth
 	if from == head.Size && from > 0 && from%SegmentRecords == 0 {
-		src.pos = from - tileWidth // an empty segment may not be there yet
+		pos = from - tileWidth // an empty segment may not be there yet
 	}
-	defer src.close()
-	c.from, c.head, c.tree = from, head, NewTree()
-	if src.pos > 0 {
-		if err := c.startAt(s, src.pos); err != nil {
+	c.tree = NewTree()
+	if pos > 0 {
+		if err := c.startAt(s, pos); err != nil {
 			return err
 		}
 	}
+	c.from = from
+	return scanOn(ctx, s, head, c)
+}
+
+// scanOn is scan from where the tree of c ends, the start of a tile.
+func scanOn(ctx context.Context, s *shelf, head Head, c *checker) error {
+	src := &source{shelf: s, pos: c.tree.size, end: head.Size}
+	defer src.close()
+	c.head = head
 	if err := pipeline(ctx, src.fill, c.take); err != nil {
 		return err
 	}
@@ -101,7 +112,7 @@ func (c *checker) take(k *chunk) error {
 		return err
 	}
 	parse := ParseEntry
-	if c.fn != nil {
+	if c.fn != nil && !c.strict {
 		parse = scanEntry // a replay: Append has read the body, and the hash agrees
 	}
 	for i := range k.ends {
@@ -109,11 +120,18 @@ func (c *checker) take(k *chunk) error {
 		if err := c.record(k, i, seq, parse); err != nil {
 			return err
 		}
-		if c.fn == nil || seq < c.from {
+		if seq < c.from || c.to > 0 && seq >= c.to {
 			continue
 		}
-		if err := c.fn(&c.entry); err != nil {
-			return fmt.Errorf("record %d: %w", seq, err)
+		if c.fn != nil {
+			if err := c.fn(&c.entry); err != nil {
+				return fmt.Errorf("record %d: %w", seq, err)
+			}
+		}
+		if c.raw != nil {
+			if err := c.raw(k.line(i)); err != nil {
+				return fmt.Errorf("record %d: %w", seq, err)
+			}
 		}
 	}
 	return nil
