@@ -63,11 +63,20 @@ type ConsistencyProof struct {
 	Growth
 }
 
+// provable is what proofs are made of: a Log or a History.
+type provable interface {
+	tlog.HashReader
+	Head() Head
+	Line(seq uint64) ([]byte, error)
+}
+
 // Prove gives the proof that record seq is one of the first size records; the
 // checkpoint is to be added. Neither the line nor the stored hashes are checked:
 // InclusionProof.Holds does it. Errors: ErrBeyond, ErrPruned, ErrClosed,
 // *DamageError.
-func (l *Log) Prove(seq, size uint64) (*InclusionProof, error) {
+func (l *Log) Prove(seq, size uint64) (*InclusionProof, error) { return prove(l, seq, size) }
+
+func prove(l provable, seq, size uint64) (*InclusionProof, error) {
 	if head := l.Head(); seq >= size || size > head.Size {
 		return nil, errBeyond(max(seq, size), head)
 	}
@@ -84,7 +93,9 @@ func (l *Log) Prove(seq, size uint64) (*InclusionProof, error) {
 
 // ProveGrowth gives the proof that the first from records are the beginning of
 // the first to; the checkpoint is to be added. Errors as those of Prove.
-func (l *Log) ProveGrowth(from, to uint64) (*Growth, error) {
+func (l *Log) ProveGrowth(from, to uint64) (*Growth, error) { return proveGrowth(l, from, to) }
+
+func proveGrowth(l provable, from, to uint64) (*Growth, error) {
 	if head := l.Head(); from > to || to > head.Size {
 		return nil, errBeyond(max(from, to), head)
 	}

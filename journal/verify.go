@@ -11,12 +11,29 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Verify checks the journal in dir, which nobody may be writing: every line
-// held, its form, seq, time and group, every tile, the chain of the segments,
-// the roots of the pruned ones, and the root. It changes nothing and works on a read-only copy. The head it gives is
-// what was checked. What does not fit is a *DamageError for the first record
-// that may be damaged; ErrLocked means that the journal is in use.
+// VerifyOptions say what VerifyWith looks at beside a journal.
+type VerifyOptions struct {
+	// Archive has what was pruned from the journal; nil if that is not looked at.
+	Archive *Archive
+	// Seen, unless nil, gets each record that was found to be right, in order,
+	// valid until it returns. Its error ends the verification.
+	Seen func(*Entry) error
+}
+
+// Verify is VerifyWith without options.
 func Verify(ctx context.Context, dir string) (Head, error) {
+	return VerifyWith(ctx, dir, VerifyOptions{})
+}
+
+// VerifyWith checks the journal in dir, which nobody may be writing: every line
+// held, its form, seq, time and group, every tile, the chain of the segments,
+// the roots of the pruned ones, and the root. Of an archive it checks the same,
+// that it is of this journal, leaves nothing out, and has for each segment a
+// checkpoint that says what the journal was at its end; not the signatures. It
+// changes nothing and works on a read-only copy. The head it gives is what was
+// checked. What does not fit is a *DamageError for the first record that may be
+// damaged; ErrLocked means that the journal is in use.
+func VerifyWith(ctx context.Context, dir string, opt VerifyOptions) (Head, error) {
 	s, err := openShelf(dir, true)
 	if err != nil {
 		return Head{}, err
@@ -28,8 +45,15 @@ func Verify(ctx context.Context, dir string) (Head, error) {
 	}
 	first, last := firsts[0], firsts[len(firsts)-1]
 	s.cut(first)
-	if _, err := s.prunedRoots(first); err != nil {
+	roots, err := s.prunedRoots(first)
+	if err != nil {
 		return Head{}, err
+	}
+	c := &checker{groups: &groups{cut: first > 0}, fn: opt.Seen, strict: true}
+	if opt.Archive != nil && first > 0 {
+		if err := c.verifyArchived(ctx, opt.Archive, roots, first); err != nil {
+			return Head{}, err
+		}
 	}
 	head, lastErr := s.storedHead(last)
 	var d *DamageError
@@ -40,20 +64,29 @@ func Verify(ctx context.Context, dir string) (Head, error) {
 		// The first damage is asked for: look at what comes before.
 		head = Head{Size: last}
 	}
-	c := &checker{groups: &groups{cut: first > 0}}
 	switch {
-	case first == 0 || head.Size > first:
-		err = scan(ctx, s, first, head, c)
-	case lastErr == nil:
+	case first > 0 && head.Size <= first && lastErr == nil:
 		err = emptyRest(first)
+	case first > 0 && head.Size <= first:
+	case c.tree != nil:
+		c.from = first
+		err = scanOn(ctx, s, head, c)
+	default:
+		err = scan(ctx, s, first, head, c)
 	}
 	if err == nil {
 		err = lastErr
 	}
+	if err == nil {
+		err = s.emptyEnd(last, c.tree)
+	}
+	if err == nil && opt.Archive != nil {
+		err = s.verifyTwice(ctx, opt.Archive, first, head)
+	}
 	if err != nil {
 		return Head{}, err
 	}
-	return head, s.emptyEnd(last, c.tree)
+	return head, nil
 }
 
 // storedHead gives the head that the segment at first says, if its records end
