@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -176,15 +177,45 @@ func (s *State) foldUntil(ctx context.Context, log *journal.Log, to uint64, pace
 // checkCut holds the last cut against where the journal begins, and against its
 // base.
 func (s *State) checkCut(log *journal.Log, stateDir string) error {
-	switch first := log.First(); {
-	case s.cut == nil && first > 0:
-		return noBase(first, "records are missing, but none says that they were pruned")
-	case s.cut == nil:
-		return nil
-	case first > s.cut.To:
-		return noBase(first, fmt.Sprintf("the last cut was at record %d", s.cut.To))
+	return CheckCut(log.First(), s.cut, stateDir)
+}
+
+// CompareBase says whether s, which adds up the records before the oldest that
+// the journal holds, is what the base says in their place: a
+// *journal.DamageError if not.
+func CompareBase(ctx context.Context, log *journal.Log, stateDir string, s *State) error {
+	root, err := log.RootAt(ctx, s.next)
+	if err != nil {
+		return err
 	}
-	return checkBase(stateDir, s.cut)
+	name := Stored{s.next, true}
+	base, err := readStored(stateDir, name, root)
+	if err != nil {
+		return baseDamage(s.next, err.Error())
+	}
+	var ours, theirs bytes.Buffer
+	if err := errors.Join(s.writeImage(&ours), base.writeImage(&theirs)); err != nil {
+		return fmt.Errorf("%s: %w", name.Name(), err)
+	}
+	if !bytes.Equal(ours.Bytes(), theirs.Bytes()) {
+		return baseDamage(s.next, "it differs from what the archived records lead to")
+	}
+	return nil
+}
+
+// CheckCut says whether the last cut, nil if there was none, fits a journal that
+// begins at first, and whether its base in stateDir is the one that it names: a
+// *journal.DamageError if not.
+func CheckCut(first uint64, cut *Cut, stateDir string) error {
+	switch {
+	case cut == nil && first > 0:
+		return noBase(first, "records are missing, but none says that they were pruned")
+	case cut == nil:
+		return nil
+	case first > cut.To:
+		return noBase(first, fmt.Sprintf("the last cut was at record %d", cut.To))
+	}
+	return checkBase(stateDir, cut)
 }
 
 // checkBase compares the base of the last cut with what the cut says.

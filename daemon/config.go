@@ -80,6 +80,11 @@ type Config struct {
 	// KeyOverlap is how long, after a rotation of the key that signs checkpoints,
 	// the one before signs too, default 7 days; negative: not at all.
 	KeyOverlap time.Duration
+	// Archive is the directory that old records go to when the journal is pruned,
+	// which must exist; "" for none, then it cannot be. Retain is how old records
+	// become before that happens by itself; 0: it does not.
+	Archive string
+	Retain  time.Duration
 	// Logger gets the daemon's log; the zero value writes nothing.
 	Logger zerolog.Logger
 	// Ready, if not nil, is called once when the daemon serves, with the
@@ -110,7 +115,8 @@ type Config struct {
 	StopWithin time.Duration
 
 	// JournalFault and FileFault wrap the durable steps of journal and
-	// fsview, for tests; nil in production.
+	// fsview, for tests; nil in production. To those of the journal belong the
+	// other ones of a cut: "base.write", "base.remove".
 	JournalFault func(op string, do func() error) error
 	FileFault    func(op, name string, do func() error) error
 
@@ -124,6 +130,8 @@ type Config struct {
 	serving func(*server)
 	now     func() time.Time
 	pushing func(do func() error) error
+	// retainTick is how often the journal is looked at for Retain, for tests.
+	retainTick time.Duration
 }
 
 // LegacyTimes are how long clients of the legacy listener may take (CFMS.md
@@ -175,6 +183,7 @@ func (c Config) withDefaults() Config {
 	set(&c.TimestampWindow, 300*time.Second)
 	set(&c.PurgeEvery, 10*time.Minute)
 	set(&c.ShutdownGrace, 3*time.Second)
+	set(&c.retainTick, retainTick)
 	set(&c.KeyOverlap, 7*24*time.Hour)
 	if c.now == nil {
 		c.now = time.Now

@@ -47,7 +47,7 @@ func ExitCode(err error) int {
 		return exitIO
 	case damaged, is(actions.ErrFold):
 		return exitDamaged
-	case is(fsview.ErrLocked), is(journal.ErrLocked), is(ErrLowSpace):
+	case is(fsview.ErrLocked), is(journal.ErrLocked), is(ErrLowSpace), is(actions.ErrMidGroup):
 		return exitTemporary
 	case is(fsview.ErrForeignRoot), is(ErrState), is(ErrConfig):
 		return exitConfig

@@ -46,7 +46,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.task(w, r)
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, evidencePath) {
+	if strings.HasPrefix(r.URL.Path, evidencePath) && r.URL.Path != prunePath {
 		only(w, r, s.evidence, http.MethodGet, http.MethodHead)
 		return
 	}
@@ -65,6 +65,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		only(w, r, s.metrics.handler.ServeHTTP, http.MethodGet, http.MethodHead)
 	case "/journal":
 		only(w, r, s.journal, http.MethodGet, http.MethodHead)
+	case prunePath:
+		only(w, r, s.prune, http.MethodPost)
 	default:
 		text(w, http.StatusNotFound, "not found")
 	}

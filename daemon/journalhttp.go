@@ -160,6 +160,11 @@ func (s *server) stream(ctx context.Context, w http.ResponseWriter, want journal
 // auditor answers requests that may not read the journal; action is how the
 // record of a refusal calls them.
 func (s *server) auditor(w http.ResponseWriter, r *http.Request, action string) (actions.Caller, bool) {
+	return s.permitted(w, r, journalPermission, action)
+}
+
+// permitted answers requests without a good token, or one without a permission.
+func (s *server) permitted(w http.ResponseWriter, r *http.Request, permission, action string) (actions.Caller, bool) {
 	who, err := s.tokens.check(bearer(r))
 	if err != nil {
 		s.engine.CountRefused("token", hostOf(r.RemoteAddr))
@@ -168,8 +173,8 @@ func (s *server) auditor(w http.ResponseWriter, r *http.Request, action string) 
 		return who, false
 	}
 	who.Via = "http " + r.RemoteAddr
-	if !who.Permissions.Allow(journalPermission) {
-		s.refuse(w, r, who, action, http.StatusForbidden, actions.Errorf(actions.CodePermission, "needs %s", journalPermission))
+	if !who.Permissions.Allow(permission) {
+		s.refuse(w, r, who, action, http.StatusForbidden, actions.Errorf(actions.CodePermission, "needs %s", permission))
 		return who, false
 	}
 	return who, true

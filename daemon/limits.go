@@ -153,6 +153,14 @@ const (
 	// tileWidth is that of C2SP tlog-tiles.
 	tileWidth = 256
 
+	// retainEvery is how often old records are looked for, though no segment was
+	// filled; that is seen within retainTick. A cut that failed is tried again
+	// after that, then after twice as long, up to retainEvery. A stop waits
+	// cutAtStop for one.
+	retainEvery = time.Hour
+	retainTick  = time.Minute
+	cutAtStop   = 2 * time.Second
+
 	// Logins that fail are recorded singly up to this rate and burst, beyond
 	// only counted: strangers must not fill the disk.
 	failedLoginEvery = 10 * time.Second

@@ -29,6 +29,7 @@ type metrics struct {
 	undecryptable prometheus.Counter
 	pending       prometheus.Gauge
 	pushFailures  prometheus.Counter
+	pruneFailures prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -60,13 +61,15 @@ func newMetrics() *metrics {
 		slowClosed:  counter("slow_consumers_closed_total", "Connections closed because the peer did not keep up."),
 		undecryptable: counter("undecryptable_messages_total",
 			"Messages of the legacy listener that could not be decrypted."),
-		pushFailures: counter("checkpoint_push_failures_total", "Checkpoints that could not be copied to the directory elsewhere."),
+		pushFailures:  counter("checkpoint_push_failures_total", "Checkpoints that could not be copied to the directory elsewhere."),
+		pruneFailures: counter("prune_failures_total", "Cuts of the journal that were not finished."),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "waybill_pending_requests", Help: "Requests without an answer yet, on all connections.",
 		}),
 	}
 	m.registry.MustRegister(m.actions, m.actionSeconds, m.bytesIn, m.bytesOut, m.messageBytes, m.replyBytes,
 		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending, m.pushFailures,
+		m.pruneFailures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
@@ -131,6 +134,9 @@ func (m *metrics) watch(s *server) {
 	})
 	gauge("journal_bytes", "Disk space of the journal.", nil, func() float64 {
 		return float64(s.engine.Journal().DiskBytes())
+	})
+	gauge("journal_first_record", "The oldest record that is not pruned.", nil, func() float64 {
+		return float64(s.engine.Journal().First())
 	})
 	gauge("checkpoint_size", "Records under the last signed checkpoint.", nil, func() float64 {
 		return float64(s.notary.size.Load())

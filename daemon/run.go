@@ -34,6 +34,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := apart(cfg.State, cfg.Root); err != nil {
 		return err
 	}
+	if err := checkRetention(cfg); err != nil {
+		return err
+	}
 	st, err := openState(cfg.State, cfg.MinFree)
 	if err != nil {
 		return err
@@ -180,6 +183,7 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine, snapshots *sna
 
 	s := newServer(d.cfg, engine, newAuthority(d.state.mainToken, d.state.jwtKey, time.Now), d.metrics)
 	s.quit, s.state, s.notary = quit, d.state, d.notary
+	s.cutter = d.newCutter(engine)
 	d.metrics.watch(s)
 	err := d.notary.begin(engine)
 	if err == nil {
@@ -203,6 +207,7 @@ func (d *daemon) run(ctx context.Context, engine *actions.Engine, snapshots *sna
 	defer clocks.Wait()
 	defer quit()
 	defer stop()
+	defer s.startRetaining()()
 	d.front.server.Store(s)
 	d.sd.send("READY=1")
 	d.cfg.Logger.Info().Str("addr", d.addr).Str("version", d.cfg.Version).

@@ -48,6 +48,7 @@ type server struct {
 	ftpPort int
 	state   *stateDir
 	notary  *notary
+	cutter  *cutter // nil without an archive
 
 	// mu guards what follows.
 	mu    sync.Mutex

@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"waybill/actions"
+	"waybill/journal"
+)
+
+// cutSteps are the durable steps of a cut of one segment, in order.
+var cutSteps = []string{
+	"archive.write", "archive.sync", "archive.write", "archive.sync", "archive.write", "archive.sync",
+	"archive.rename", "archive.rename", "archive.dirsync", "archive.rename", "archive.dirsync",
+	"base.write", "commit", "roots.write", "dir.sync", "segment.unlink", "dir.sync", "base.remove",
+}
+
+func smallCut(cfg Config, fault func(string, func() error) error) PruneOptions {
+	return PruneOptions{
+		State: cfg.State, Archive: cfg.Archive, Before: pruneEpoch.Add(segment * time.Second),
+		Actor: "operator", Via: "cli", fault: fault,
+	}
+}
+
+func TestCutSteps(t *testing.T) {
+	t.Parallel()
+	cfg := copyOf(t, small().files)
+	var steps []string
+	p, err := Prune(context.Background(), smallCut(cfg, func(op string, do func() error) error {
+		steps = append(steps, op)
+		return do()
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, Pruned{0, segment, segment, 1, cfg.Archive}, p)
+	assert.Equal(t, cutSteps, steps)
+	whole(t, small(), cfg)
+}
+
+// Each durable step of a cut fails in a daemon, before or after it happened:
+// nothing is lost, the daemon goes on unless it was the commit, and the next
+// request finishes.
+func TestCutFaults(t *testing.T) {
+	for at, step := range cutSteps {
+		if at == 2 || at == 3 || at == 7 {
+			continue // as those before
+		}
+		for _, happens := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d %s %t", at, step, happens), func(t *testing.T) {
+				cfg := copyOf(t, small().files)
+				n := -1 // before the cut
+				cfg.JournalFault = func(op string, do func() error) error {
+					if n < 0 {
+						return do()
+					}
+					if n++; n-1 != at {
+						return do()
+					}
+					if happens {
+						assert.NoError(t, do())
+					}
+					return errCutFault
+				}
+				var log *journal.Log
+				cfg.serving = func(s *server) {
+					log = s.engine.Journal()
+				}
+				r := restart(t, cfg)
+				cut := func() (int, Pruned) {
+					t.Helper()
+					code, body, _ := r.do("POST", "/journal/prune?before="+timeOf(segment), "", "Authorization", "Bearer "+r.token)
+					var p Pruned
+					if code == 200 {
+						require.NoError(t, json.Unmarshal([]byte(body), &p))
+					}
+					return code, p
+				}
+				n = 0
+				if step == "commit" {
+					// The answer may be lost with the daemon.
+					req, err := http.NewRequest("POST", "http://"+r.addr+"/journal/prune?before="+timeOf(segment), nil)
+					require.NoError(t, err)
+					req.Header.Set("Authorization", "Bearer "+r.token)
+					if res, err := http.DefaultClient.Do(req); err == nil {
+						assert.Equal(t, 503, res.StatusCode)
+						require.NoError(t, res.Body.Close())
+					}
+					require.ErrorIs(t, r.wait(), errCutFault)
+					r.stop = func() error { return nil } // it has
+					cfg.JournalFault = nil
+					r = restart(t, cfg)
+				} else {
+					code, _ := cut()
+					assert.Equal(t, 500, code)
+				}
+				n = len(cutSteps)
+				before := log.First()
+				code, p := cut()
+				assert.Equal(t, 200, code)
+				assert.Equal(t, uint64(segment), p.To)
+				if at > 12 || at == 12 && happens {
+					assert.Equal(t, p.To, p.From, "it was on record")
+				} else {
+					assert.Equal(t, uint64(0), before)
+				}
+				assert.Equal(t, uint64(segment), log.First())
+				assert.NoError(t, r.stop())
+				whole(t, small(), cfg)
+			})
+		}
+	}
+}
+
+// Killed between any two steps: the daemon starts from what is there with the
+// same state, and the next cut, or the start, finishes.
+func TestCutKilled(t *testing.T) {
+	cfg := copyOf(t, small().files)
+	state := loaded(t, cfg)
+	type image struct {
+		step string
+		dir  string
+	}
+	var images []image
+	_, err := Prune(context.Background(), smallCut(cfg, func(op string, do func() error) error {
+		err := do()
+		if op == "archive.sync" {
+			return err // changes nothing that can be seen
+		}
+		dir := t.TempDir()
+		require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Dir(cfg.State))))
+		images = append(images, image{fmt.Sprintf("%d after %s", len(images), op), dir})
+		return err
+	}))
+	require.NoError(t, err)
+	require.Equal(t, "9 after commit", images[9].step)
+	for k, i := range images {
+		committed := k >= 9
+		t.Run(i.step, func(t *testing.T) {
+			cfg := copyOf(t, os.DirFS(i.dir))
+			var engine *actions.Engine
+			cfg.serving = func(s *server) { engine = s.engine }
+			r := restart(t, cfg)
+			live, err := engine.StateJSON()
+			require.NoError(t, err)
+			assert.Equal(t, withoutProgress(t, state), withoutProgress(t, live))
+			first := uint64(0)
+			if committed {
+				first = segment
+			}
+			assert.Equal(t, first, engine.Journal().First(), "a cut on record is finished by the start, another is not")
+			require.NoError(t, r.stop())
+			whole(t, small(), cfg)
+			p, err := Prune(context.Background(), smallCut(cfg, nil))
+			require.NoError(t, err)
+			assert.Equal(t, first, p.From)
+			assert.Equal(t, uint64(segment), p.To)
+			whole(t, small(), cfg)
+		})
+	}
+}
