@@ -35,6 +35,8 @@ type journalCmds struct {
 	Story  storyCmd  `cmd:"" help:"Tell all there is about one transfer, file or document."`
 	Stats  statsCmd  `cmd:"" help:"Count what there is: records, bytes, transfers, refusals."`
 
+	Prune pruneCmd `cmd:"" help:"Take old records out of the journal, into an archive that keeps them provable."`
+
 	Key   journalKeyCmd `cmd:"" help:"Print the key that the journal's checkpoints are verified with, or make a new one."`
 	Prove proveCmd      `cmd:"" help:"Write a proof that a record is in the journal, or that the journal has only grown."`
 	Check checkCmd      `cmd:"" help:"Check such a proof, without a daemon."`

@@ -124,6 +124,13 @@ var web = &http.Client{Transport: &http.Transport{
 	DisableCompression:    true,
 }}
 
+// patientWeb is web for requests whose work takes long before there is an answer.
+var patientWeb = func() *http.Client {
+	t := web.Transport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = 0
+	return &http.Client{Transport: t}
+}()
+
 // lostError is the failure of a connection or of the daemon behind it: what
 // another try may cure.
 type lostError struct{ err error }
@@ -134,6 +141,10 @@ func (e *lostError) Unwrap() error { return e.err }
 // request sends one HTTP request with the token, if there is one, and returns
 // the answer if it is 200. The caller closes its body.
 func (r *remote) request(ctx context.Context, method, path, token string, body io.Reader, contentType string) (*http.Response, error) {
+	return r.requestWith(ctx, web, method, path, token, body, contentType)
+}
+
+func (r *remote) requestWith(ctx context.Context, web *http.Client, method, path, token string, body io.Reader, contentType string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, r.URL.at(path), body)
 	if err != nil {
 		return nil, fail(exitUsage, "%w", err)
@@ -168,6 +179,12 @@ func (r *remote) statusError(status int, text string) error {
 		return fail(exitNoPerm, "%s: %s", r.URL, text)
 	case http.StatusBadRequest, http.StatusGone:
 		return fail(exitUsage, "%s: %s", r.URL, text)
+	case http.StatusConflict:
+		return fail(exitConfig, "%s: %s", r.URL, text)
+	case http.StatusLocked:
+		return fail(exitTemp, "%s: %s", r.URL, text)
+	case http.StatusInternalServerError:
+		return fail(exitIO, "%s: %s", r.URL, text)
 	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout, http.StatusTooManyRequests:
 		// Starting, full, or a proxy in front of a daemon that is down.
 		return &lostError{fail(exitUnreachable, "HTTP %d: %s", status, text)}

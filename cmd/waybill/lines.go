@@ -32,11 +32,14 @@ func (c *exportCmd) copy(ctx context.Context, a *app, to uint64, out *bufio.Writ
 		s := stream{remote: c.remote(), next: c.From, to: to, tries: patience{limit: c.RetryFor, say: a.say}}
 		return s.run(ctx, lineTo(out))
 	}
-	log, done, err := c.openLog()
+	log, done, err := c.openHistory()
 	if err != nil {
 		return err
 	}
 	defer done()
+	if first := log.First(); c.From < min(first, to) {
+		return errPruned(first)
+	}
 	return log.Read(ctx, c.From, to, lineTo(out))
 }
 

@@ -36,7 +36,7 @@ func (s *withExport) open(ctx context.Context, a *app, retryFor time.Duration, a
 			return readExport(ctx, f, again, from, fn)
 		}, done, err
 	case s.State != "":
-		log, done, err := s.openLog()
+		log, done, err := s.openHistory()
 		if err != nil {
 			return nil, nil, err
 		}

@@ -108,7 +108,7 @@ func (c *proveCmd) localProver() (*prover, func(), error) {
 	if err != nil {
 		return nil, nil, keyError(err)
 	}
-	log, done, err := c.openLog()
+	log, done, err := c.openHistory()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -200,7 +200,7 @@ func soundInclusion(p *journal.InclusionProof, head journal.Checkpoint) error {
 // prunedError is for what is no longer in the journal, as statusError is.
 func prunedError(err error) error {
 	if errors.Is(err, journal.ErrPruned) {
-		return fail(exitUsage, "%w", err)
+		return fail(exitUsage, "%w; give the folder of the archive with --archive", err)
 	}
 	return err
 }

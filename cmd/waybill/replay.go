@@ -86,6 +86,10 @@ type fold struct {
 	next  uint64
 	// begun is the time of the first record.
 	begun time.Time
+	// met, unless nil, is called with the state when the records before passing
+	// are in it.
+	passing uint64
+	met     func(*actions.State) error
 }
 
 func (f *fold) apply(e *journal.Entry) error {
@@ -100,6 +104,11 @@ func (f *fold) apply(e *journal.Entry) error {
 	}
 	if !f.at.includes(e) {
 		return errReached
+	}
+	if f.met != nil && f.next == f.passing {
+		if err := f.met(f.state); err != nil {
+			return err
+		}
 	}
 	if err := f.state.Apply(e); err != nil {
 		return fail(exitData, "record %d: %w", e.Seq, err)
@@ -127,24 +136,61 @@ func (c *replayCmd) replay(ctx context.Context, a *app, f *fold) error {
 	if c.State == "" {
 		return c.each(ctx, a, c.RetryFor, 0, func(_ []byte, e *journal.Entry) error { return f.apply(e) })
 	}
-	log, done, err := c.openLog()
+	h, done, err := c.openHistory()
 	if err != nil {
 		return err
 	}
 	defer done()
-	first := log.First()
-	if first > 0 {
-		// Nothing is left of what led to the base but the base itself.
-		if f.state, err = actions.FoldTo(ctx, log, c.State, first); err != nil {
-			return err
-		}
-		if f.at.before(first, f.state.At()) {
-			return errPruned(first)
-		}
-		f.next = first
-	}
 	// Unlike each, this checks the hashes.
-	return log.Replay(ctx, first, f.apply)
+	log := h.Log()
+	if log.First() > 0 {
+		base, err := baseOf(log, c.State)
+		switch {
+		case err != nil:
+			return err
+		case h.First() == 0:
+			// What was archived must lead to what was kept in its place.
+			f.passing, f.met = base, func(s *actions.State) error { return actions.CompareBase(ctx, log, c.State, s) }
+		default:
+			if err := f.begin(ctx, log, c.State, base); err != nil {
+				return err
+			}
+		}
+	}
+	return h.Replay(ctx, f.next, f.apply)
+}
+
+// baseOf gives the number of records that the base of a pruned journal stands
+// for: those before its first one, or more, if a cut was cut short.
+func baseOf(log *journal.Log, state string) (uint64, error) {
+	stored, err := actions.ListStored(state)
+	if err != nil {
+		return 0, fail(exitIO, "%w", err)
+	}
+	base := log.First()
+	for _, s := range stored { // the newest first
+		if s.Base && s.Seq >= log.First() {
+			base = s.Seq
+		}
+	}
+	return base, nil
+}
+
+// begin puts the base in the place of the records before it.
+func (f *fold) begin(ctx context.Context, log *journal.Log, state string, base uint64) error {
+	// A start looks at all: also whether it is the base that the journal names.
+	if _, _, err := actions.Load(ctx, log, state); err != nil {
+		return err
+	}
+	s, err := actions.FoldTo(ctx, log, state, base)
+	if err != nil {
+		return err
+	}
+	if f.at.before(base, s.At()) {
+		return errPruned(base)
+	}
+	f.state, f.next = s, base
+	return nil
 }
 
 // errPruned says what it takes to read from the start.

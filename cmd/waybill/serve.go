@@ -32,6 +32,9 @@ type serveCmd struct {
 	CheckpointTo string        `placeholder:"DIR" help:"Directory for a copy of every signed checkpoint: a mounted or synced one, out of reach of this machine's owner."`
 	KeyOverlap   time.Duration `default:"168h" min:"0s" placeholder:"TIME" help:"How long both keys sign checkpoints after journal key --rotate; 0 is not at all (${default})."`
 
+	Archive string    `placeholder:"DIR" help:"Directory that old records go to when the journal is pruned; without one it cannot be."`
+	Retain  retention `default:"0" placeholder:"TIME" help:"Prune by itself what is older, such as 90d; 0 is never (${default})."`
+
 	LogLevel string `default:"info" enum:"trace,debug,info,warn,error" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
 
 	libraryFlags
@@ -54,6 +57,8 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		MaxPending:   c.MaxPending,
 		SplitListing: c.DirectoryListing == "split",
 		CheckpointTo: c.CheckpointTo,
+		Archive:      c.Archive,
+		Retain:       time.Duration(c.Retain),
 		KeyOverlap:   orNone(c.KeyOverlap),
 		Logger:       logger,
 		Listening:    func(what, addr string) { others = append(others, listener{what, addr}) },

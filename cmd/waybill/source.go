@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/sys/unix"
 
 	"waybill/journal"
@@ -24,6 +25,7 @@ const allRecords = math.MaxUint64
 type source struct {
 	State     string   `xor:"source" required:"" placeholder:"DIR" help:"STATE of a daemon that is stopped, or a copy of one."`
 	URL       endpoint `name:"url" xor:"source" required:"" placeholder:"URL" help:"A running daemon; the token needs waybill.journal.read."`
+	Archive   string   `placeholder:"DIR" help:"With --state: the archive of what was pruned from its journal."`
 	TokenFile string   `default:"waybill-data/state/main-token" placeholder:"FILE" help:"With --url: file with the token (${default})."`
 }
 
@@ -74,6 +76,59 @@ func lockHolder(r io.Reader) string {
 		return "holder unknown"
 	}
 	return holder
+}
+
+// AfterApply refuses an archive that nothing would read. One from the environment
+// is that of the daemon and does not count.
+func (s *source) AfterApply(kctx *kong.Context) error {
+	for _, path := range kctx.Path {
+		if path.Flag != nil && path.Flag.Name == "archive" && !path.Resolved && s.Archive != "" && s.State == "" {
+			return errors.New("--archive goes with --state")
+		}
+	}
+	return nil
+}
+
+// openHistory opens the journal of a stopped daemon for reading, together with
+// the archive if one is given.
+func (s *source) openHistory() (*journal.History, func(), error) {
+	log, done, err := s.openLog()
+	if err != nil {
+		return nil, nil, err
+	}
+	archive, err := s.openArchive()
+	var h *journal.History
+	if err == nil {
+		h, err = journal.NewHistory(log, archive)
+	}
+	if err != nil {
+		done()
+		return nil, nil, archiveError(err)
+	}
+	return h, done, nil
+}
+
+// openArchive opens the archive, nil if none is given.
+func (s *source) openArchive() (*journal.Archive, error) {
+	if s.Archive == "" {
+		return nil, nil
+	}
+	archive, err := journal.OpenArchive(s.Archive)
+	if err != nil {
+		return nil, archiveError(err)
+	}
+	return archive, nil
+}
+
+// archiveError gives an error of opening an archive its exit code.
+func archiveError(err error) error {
+	switch {
+	case errors.Is(err, journal.ErrNotArchived):
+		return fail(exitNoInput, "%w", err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return localError("archive", err)
+	}
+	return err
 }
 
 // openLog opens the journal of a stopped daemon for reading.

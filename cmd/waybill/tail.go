@@ -69,7 +69,7 @@ func (c *tailCmd) Run(ctx context.Context, a *app) error {
 
 // stopped prints the last records of a daemon that does not run.
 func (c *tailCmd) stopped(ctx context.Context, a *app) error {
-	log, done, err := c.openLog()
+	log, done, err := c.openHistory()
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"waybill/actions"
 	"waybill/journal"
 )
 
@@ -16,8 +17,9 @@ type verifyCmd struct {
 	withExport
 	withCheckpoints
 	withDeep
-	RetryFor time.Duration `default:"1m" min:"0s" placeholder:"TIME" help:"With --url: how long to go on trying over a lost connection (${default})."`
-	JSON     bool          `help:"Result as one JSON object."`
+	ArchiveOnly string        `xor:"source" required:"" placeholder:"DIR" help:"An archive, without the journal that it is from. Needs --key."`
+	RetryFor    time.Duration `default:"1m" min:"0s" placeholder:"TIME" help:"With --url: how long to go on trying over a lost connection (${default})."`
+	JSON        bool          `help:"Result as one JSON object."`
 }
 
 // verdict is the result of verify.
@@ -102,13 +104,38 @@ func (c *verifyCmd) verify(ctx context.Context, a *app, kept []witnessed) (journ
 		if len(kept) == 0 {
 			kept = ownCheckpoint(a, c.State)
 		}
-		head, err := journal.Verify(ctx, dir)
-		if err == nil {
-			err = compareStored(ctx, dir, kept)
-		}
-		return head, err
+		return c.verifyStored(ctx, a, dir, kept)
+	case c.ArchiveOnly != "":
+		return c.verifyArchive(ctx, a, kept)
 	}
 	return c.verifyRunning(ctx, a, kept)
+}
+
+// verifyStored checks the journal in dir, which is locked, the base in the place
+// of what was pruned, and the archive of that, if one is given.
+func (c *verifyCmd) verifyStored(ctx context.Context, a *app, dir string, kept []witnessed) (journal.Head, error) {
+	archive, err := c.openArchive()
+	if err != nil {
+		return journal.Head{}, err
+	}
+	var seen pruningSeen
+	head, err := journal.VerifyWith(ctx, dir, journal.VerifyOptions{Archive: archive, Seen: seen.take})
+	if err != nil {
+		return head, archiveError(err)
+	}
+	h, done, err := c.openHistory()
+	if err != nil {
+		return head, err
+	}
+	defer done()
+	err = actions.CheckCut(h.Log().First(), seen.cut, c.State)
+	if err == nil && archive != nil {
+		err = c.checkSignatures(a, archive, seen.keys)
+	}
+	if err == nil {
+		err = compare(kept, head.Size, func(size uint64) (journal.Hash, error) { return h.RootAt(ctx, size) })
+	}
+	return head, err
 }
 
 // verifyRunning reads the records up to the size at the start and compares

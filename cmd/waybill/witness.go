@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -143,17 +142,4 @@ func (w witnessed) rewritten(same, size uint64) error {
 // rootsOf makes a rootAt of roots that were taken on the way.
 func rootsOf(roots map[uint64]journal.Hash) func(uint64) (journal.Hash, error) {
 	return func(size uint64) (journal.Hash, error) { return roots[size], nil }
-}
-
-// compareStored is compare for the journal in dir, which is locked.
-func compareStored(ctx context.Context, dir string, list []witnessed) error {
-	if len(list) == 0 {
-		return nil
-	}
-	log, err := journal.Open(dir, journal.Options{ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }() // only read
-	return compare(list, log.Head().Size, func(size uint64) (journal.Hash, error) { return log.RootAt(ctx, size) })
 }
