@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"waybill/journal"
@@ -18,7 +22,18 @@ func (b *bench) disk(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return b.row(ctx, "disk/archived/200-bytes", func(dir string, row *benchRow) error {
+		answers := newHistory(time.Now().AddDate(0, 0, -30))
+		answers.answersOnly = true
+		err := withLog(dir, func(log *journal.Log) error {
+			if err := answers.fill(ctx, log, journal.SegmentRecords); err != nil {
+				return err
+			}
+			return archived(ctx, dir, row, log)
+		})
+		row.want("≤ 40 bytes", row.Value <= 40)
+		return err
+	})
 }
 
 // live measures the bytes on disk of 200-byte records over a whole segment, or
@@ -43,4 +58,35 @@ func (b *bench) live(ctx context.Context, dir string, row *benchRow, batch int) 
 		}
 		return nil
 	})
+}
+
+// archived measures what the first segment of log, which is full, becomes as an
+// archive in dir.
+func archived(ctx context.Context, dir string, row *benchRow, log *journal.Log) error {
+	root, err := log.RootAt(ctx, journal.SegmentRecords)
+	if err != nil {
+		return err
+	}
+	archive := filepath.Join(dir, "archive")
+	if err := os.Mkdir(archive, 0o700); err != nil {
+		return err
+	}
+	// A note of the length that a signed one has.
+	note := fmt.Appendf(nil, "waybill/bench\n%d\n%v\n\n%s\n", journal.SegmentRecords, root, strings.Repeat("-", 160))
+	begun := time.Now()
+	got, err := log.Archive(ctx, archive, 0, journal.ArchiveOptions{Checkpoint: note})
+	if err != nil {
+		return err
+	}
+	took, lines := time.Since(begun), 0
+	err = log.Read(ctx, 0, journal.SegmentRecords, func(line []byte) error { lines += len(line); return nil })
+	if err != nil {
+		return err
+	}
+	mean := float64(lines) / journal.SegmentRecords
+	row.Value, row.Unit = float64(got.Bytes)/journal.SegmentRecords, "bytes"
+	row.Calibration = &benchCal{"line", mean, "bytes"}
+	row.Ratio = row.Value / mean
+	row.Details = benchDetails{{"written_and_compared_records/s", journal.SegmentRecords / took.Seconds()}}
+	return nil
 }

@@ -81,9 +81,9 @@ var benchRows = []string{
 	"append/callers=1/200-bytes", "append/callers=16/200-bytes", "append/callers=64/200-bytes", "append/callers=512/200-bytes",
 	"append/callers=1/2048-bytes", "append/callers=16/2048-bytes", "append/callers=64/2048-bytes", "append/callers=512/2048-bytes",
 	"append/roll/callers=1", "append/roll/callers=64", "append/roll/callers=512",
-	"disk/live/batches-of-64", "disk/live/singles",
+	"disk/live/batches-of-64", "disk/live/singles", "disk/archived/200-bytes",
 	"replay/hash/1-core", "replay/hash/all-cores", "replay/state/1-core", "replay/state/all-cores", "replay/fold-alone/1-core",
-	"verify/1-core", "verify/all-cores",
+	"verify/1-core", "verify/all-cores", "disk/archived/history",
 	"start/records=66000/replay", "start/records=66000/snapshot",
 }
 

@@ -23,6 +23,7 @@ func (b *bench) histories(ctx context.Context, sizes []uint64) error {
 	for i, n := range sizes {
 		names := s.startNames(n)
 		if i == 0 {
+			names = append(names, archivedHistory)
 			for _, r := range s.replayRows() {
 				names = append(names, r.name)
 			}
@@ -69,6 +70,9 @@ func (s *benchStore) grow(ctx context.Context, n uint64) error {
 	s.out.working(fmt.Sprintf("making a history of %d records", n))
 	return withLog(s.state, func(log *journal.Log) error { return s.history.fill(ctx, log, n) })
 }
+
+// archivedHistory is the row of what the history becomes as an archive.
+const archivedHistory = "disk/archived/history"
 
 // foldLines is how many records the row of the fold alone keeps in memory.
 const foldLines = 200_000
@@ -119,7 +123,12 @@ func (s *benchStore) replays(ctx context.Context) error {
 		}
 	}
 	s.lines = nil
-	return nil
+	if s.history.seq < journal.SegmentRecords {
+		return nil // nothing that could be archived
+	}
+	return s.row(ctx, archivedHistory, func(dir string, row *benchRow) error {
+		return withLog(s.state, func(log *journal.Log) error { return archived(ctx, dir, row, log) })
+	})
 }
 
 func (s *benchStore) replay(ctx context.Context, r replayRow, row *benchRow) (err error) {
