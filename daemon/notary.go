@@ -101,13 +101,16 @@ func continues(ctx context.Context, log *journal.Log, c journal.Checkpoint) erro
 	return nil
 }
 
-// begin records the keys if the journal does not know them yet, and then signs
-// until finish.
+// begin records the keys if the journal does not know them yet, signs the start
+// before anything is served, and goes on until finish.
 func (n *notary) begin(engine *actions.Engine) error {
 	if k := n.keys.unrecorded; k != nil {
 		if err := engine.RecordKey(*k); err != nil {
 			return fmt.Errorf("record the checkpoint key: %w", err)
 		}
+	}
+	if err := n.catchUp(context.Background()); err != nil {
+		n.trouble.failed(err)
 	}
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(context.Background())
