@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -585,4 +586,59 @@ func TestCheckpointsOfSegments(t *testing.T) {
 	assert.Equal(t, string(text), string(again))
 	assert.FileExists(t, ends(2))
 	require.NoError(t, log.Close())
+}
+
+// After a cut, what went with it is told of as such; tiles above it stay.
+func TestEvidenceOfWhichAPartIsGone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log, err := journal.Open(filepath.Join(dir, "journal"), journal.Options{})
+	require.NoError(t, err)
+	for seq := 0; seq < journal.SegmentRecords+300; {
+		var batch [][]byte
+		for range min(journal.SegmentRecords+300-seq, journal.MaxBatchRecords) {
+			batch = append(batch, journal.AppendRecord(nil, &journal.Record{
+				Seq: uint64(seq), At: time.Unix(int64(seq), 0), Kind: "action.answered", Actor: "a",
+				Body: []byte(`{"action":"get_permissions","code":"ok"}`)}))
+			seq++
+		}
+		require.NoError(t, log.Append(batch))
+	}
+	s := bareServerOn(t, log)
+	key, err := journal.NewSigningKey("waybill/s")
+	require.NoError(t, err)
+	s.notary = &notary{log: log, keys: &signing{now: time.Now, current: key}}
+	ask := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		req := httptest.NewRequest("GET", path, nil)
+		req.Header.Set("Authorization", "Bearer "+bareToken)
+		s.evidence(w, req)
+		return w
+	}
+	old := ask("/journal/proof/7")
+	require.Equal(t, 200, old.Code)
+	require.NoError(t, log.Prune(journal.SegmentRecords))
+	for path, want := range map[string]int{
+		"/journal/tile/0/000":                        410,
+		"/journal/tile/1/000":                        410,
+		"/journal/tile/entries/255":                  410,
+		"/journal/proof/7":                           410,
+		"/journal/proof/65536?size=65535":            404,
+		"/journal/consistency/65535":                 410,
+		"/journal/tile/0/256":                        200,
+		"/journal/tile/2/000.p/1":                    200,
+		"/journal/tile/entries/256":                  200,
+		"/journal/proof/65540":                       200,
+		"/journal/consistency/65536":                 200,
+		"/journal/consistency/65800":                 200,
+		"/journal/proof/65540?size=65541":            200,
+		"/journal/proof/65540?size=9007199254740991": 404,
+	} {
+		w := ask(path)
+		assert.Equal(t, want, w.Code, "%s: %s", path, w.Body)
+	}
+	p, err := journal.ParseInclusionProof(old.Body.Bytes())
+	require.NoError(t, err)
+	_, err = p.Check(key.Verifier())
+	require.NoError(t, err, "what was proved stays proved")
 }
