@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"waybill/journal"
@@ -17,7 +18,7 @@ const keptSnapshots = 2
 // processor, and ends with ctx wherever it is in the fold. Errors are those of
 // FoldTo and of the file system.
 func SnapshotSegment(ctx context.Context, log *journal.Log, stateDir string, to uint64) error {
-	s, err := foldTo(ctx, log, stateDir, to, newTurns().take)
+	s, err := foldTo(ctx, log, stateDir, to, newTurns(log).take)
 	if err != nil {
 		return err
 	}
@@ -47,28 +48,42 @@ func SnapshotSegment(ctx context.Context, log *journal.Log, stateDir string, to 
 	return RemoveStored(stateDir, old)
 }
 
-// turns shares a processor with those who serve requests: a record in between
-// would otherwise wait until the scheduler interrupts the fold.
+// turns shares a processor with those who serve requests: an append would
+// otherwise wait until the scheduler interrupts the fold.
 type turns struct {
+	log   *journal.Log
+	size  uint64 // of the journal at the last turn
 	left  int
 	since time.Time
 }
 
 const (
-	turnRecords = 64
-	turnLength  = 500 * time.Microsecond
+	turnRecords = 8
+	turnLength  = 50 * time.Microsecond
+	// restRatio is how much longer than it works the fold rests while the journal
+	// grows.
+	restRatio = 4
 )
 
-func newTurns() *turns { return &turns{left: turnRecords, since: time.Now()} }
+func newTurns(log *journal.Log) *turns {
+	return &turns{log: log, size: log.Head().Size, left: turnRecords, since: time.Now()}
+}
 
-// take is called before every record. It rests for as long as it has worked.
+// take is called before every record.
 func (t *turns) take() {
 	if t.left--; t.left > 0 {
 		return
 	}
 	t.left = turnRecords
-	if worked := time.Since(t.since); worked >= turnLength {
-		time.Sleep(worked)
-		t.since = time.Now()
+	worked := time.Since(t.since)
+	if worked < turnLength {
+		return
 	}
+	if size := t.log.Head().Size; size != t.size {
+		t.size = size
+		time.Sleep(restRatio * worked)
+	} else {
+		runtime.Gosched()
+	}
+	t.since = time.Now()
 }
