@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"waybill/journal"
@@ -71,8 +69,16 @@ func archived(ctx context.Context, dir string, row *benchRow, log *journal.Log) 
 	if err := os.Mkdir(archive, 0o700); err != nil {
 		return err
 	}
-	// A note of the length that a signed one has.
-	note := fmt.Appendf(nil, "waybill/bench\n%d\n%v\n\n%s\n", journal.SegmentRecords, root, strings.Repeat("-", 160))
+	key, err := journal.NewSigningKey("waybill/bench")
+	if err != nil {
+		return err
+	}
+	note, err := journal.SignCheckpoint(journal.Checkpoint{
+		Origin: "waybill/bench", Head: journal.Head{Size: journal.SegmentRecords, Root: root},
+	}, key)
+	if err != nil {
+		return err
+	}
 	begun := time.Now()
 	got, err := log.Archive(ctx, archive, 0, journal.ArchiveOptions{Checkpoint: note})
 	if err != nil {
