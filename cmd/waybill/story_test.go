@@ -346,8 +346,12 @@ func TestEvidenceOfAPrunedState(t *testing.T) {
 	require.NoError(t, err)
 	root, err := log.RootAt(t.Context(), held)
 	require.NoError(t, err)
-	_, err = actions.WriteBase(state, base, root)
+	digest, err := actions.WriteBase(state, base, root)
 	require.NoError(t, err)
+	cut := journal.NewFact(actions.KindPruned, actions.Cut{To: held, Root: root.String(), Base: digest})
+	require.NoError(t, log.Append([][]byte{journal.AppendRecord(nil, &journal.Record{
+		Seq: held + 10, At: log.LastAt(), Kind: cut.Kind, Actor: "main", Body: cut.Body,
+	})}))
 	require.NoError(t, log.Close())
 	replay := func(at string) result {
 		args := []string{"journal", "replay", "--state", state}
@@ -379,16 +383,16 @@ func TestEvidenceOfAPrunedState(t *testing.T) {
 	r := here(t, "", "journal", "story", "x", "--json", "--state", state)
 	assert.Equal(t, string(lines[held+5])+"\n", r.out, r.err)
 	r = here(t, "", "journal", "tail", "-n", "1000000", "--state", state)
-	assert.Equal(t, 10, strings.Count(r.out, "\n"), r.err)
+	assert.Equal(t, 11, strings.Count(r.out, "\n"), r.err)
 	r = here(t, "", "journal", "stats", "--state", state)
 	assert.Regexp(t, fmt.Sprintf(`(?m)^first record held +%d$`, held), r.out)
 	assert.Regexp(t, fmt.Sprintf(`(?m)^  base-%016d.json +\d+$`, held), r.out)
-	assert.Regexp(t, fmt.Sprintf(`(?m)^  from %d +10 `, held), r.out)
+	assert.Regexp(t, fmt.Sprintf(`(?m)^  from %d +11 `, held), r.out)
 	// An export of it is no journal from the start.
 	export := here(t, "", "journal", "export", "--from", fmt.Sprint(held), "--state", state)
 	require.Zero(t, export.code, export.err)
 	r = here(t, export.out, "journal", "stats", "--export", "-")
-	assert.Regexp(t, `(?m)^records +10$`, r.out)
+	assert.Regexp(t, `(?m)^records +11$`, r.out)
 	r = here(t, export.out, "journal", "replay", "--export", "-")
 	assert.Equal(t, exitUsage, r.code)
 	assert.Contains(t, r.err, "--archive")
