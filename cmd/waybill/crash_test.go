@@ -37,10 +37,10 @@ var (
 func TestCrash(t *testing.T) {
 	needStrace(t)
 	t.Parallel()
-	all := []*crashed{work(t), founding(t), rolling(t)}
+	all := []*crashed{work(t), refounding(t), rolling(t), growing(t)}
 	t.Run("enumeration", func(t *testing.T) {
 		acks, images := 0, 0
-		for i, most := range []int{4700, 150, 250} {
+		for i, most := range []int{4800, 150, 120, 20} {
 			acks += all[i].acks
 			images += all[i].with(t).enumerate(imagesOf(most))
 		}
@@ -60,6 +60,8 @@ type crashed struct {
 	*server
 	at    string
 	start *model // before the first of them
+	// odd: there are things that the order test cannot judge.
+	odd   bool
 	lives [][]traceStep
 	acks  int
 	*chronicle
@@ -69,7 +71,7 @@ type crashed struct {
 func newCrashed(t *testing.T, flags ...string) *crashed {
 	t.Helper()
 	c := &crashed{t: t, at: quickDir(t), chronicle: &chronicle{
-		initial: make(map[string]string), bytes: make(map[uint64][][]byte), secrets: make(map[string][]byte),
+		initial: make(map[string]string), strays: make(map[string][]byte), bytes: make(map[uint64][][]byte), secrets: make(map[string][]byte),
 		digests: make(map[string]string), ends: make(map[string]string),
 	}}
 	c.server = place(t, c.at, flags...)
@@ -126,7 +128,9 @@ func (c *crashed) live(do func() []ack) {
 	l, err := newLedger(c.root, c.state, c.store, calls)
 	require.NoError(c.t, err)
 	order := l.check(acks)
-	require.Empty(c.t, order.found)
+	if !c.odd {
+		require.Empty(c.t, order.found)
+	}
 	replies := make(map[int]bool)
 	for _, at := range l.replies {
 		replies[at] = true

@@ -38,6 +38,9 @@ type chronicle struct {
 	lines   [][]byte
 	facts   []fact
 	initial map[string]string // digests of what was served before, by path
+	// strays are staged files that no journal knows, with their bytes: they are
+	// moved out of the way, and never lost.
+	strays map[string][]byte
 	// bytes are those that an upload.stored counts, by seq and range, and those
 	// that a job.queued has left to be stored.
 	bytes map[uint64][][]byte
@@ -165,6 +168,7 @@ func (h *chronicle) judge(img *image, line int, dir string) ([]string, error) {
 	}
 	v.records()
 	v.sessions()
+	v.orphaned()
 	v.served()
 	v.library()
 	return v.wrong, nil
@@ -355,6 +359,21 @@ func (v *hearing) sessions() {
 	}
 	if orphans := v.names(filepath.Join(filepath.Dir(v.staging(true)), "orphans")); len(orphans) > 0 {
 		v.fault("orphans: %v", orphans)
+	}
+}
+
+// orphaned requires that strays are still there.
+func (v *hearing) orphaned() {
+	for id, want := range v.strays {
+		found, err := filepath.Glob(filepath.Join(filepath.Dir(v.staging(false)), "orphans", "*."+id))
+		if err != nil || len(found) == 0 {
+			v.fault("the stray file %s is lost, %v", id, err)
+		}
+		for _, path := range found {
+			if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, want) {
+				v.fault("the stray file %s has %d bytes and had %d, %v", path, len(b), len(want), err)
+			}
+		}
 	}
 }
 

@@ -9,25 +9,31 @@ import (
 // The places in the program that make something durable, as a trace tells them
 // apart: by what is synced, how, and what there was to be made durable.
 const (
-	syncJournalData  = "journal: pages of a commit"
-	syncJournalMeta  = "journal: meta of a commit"
-	syncJournalGrow  = "journal: length of a segment"
-	syncSegmentNew   = "journal: segment without its name"
-	syncJournalDir   = "journal: its directory"
-	syncStateFile    = "STATE: file"
-	syncStateDir     = "STATE: directory"
-	syncStateJournal = "STATE: directory, with the journal in it"
-	syncStateObjects = "STATE: directory, with the store of contents in it"
-	syncAbove        = "above STATE and ROOT"
-	syncStagedData   = "store: staged bytes"
-	syncStagedNew    = "store: new staged file"
-	syncStagingDir   = "store: staging directory"
-	syncStoreDir     = "store: its own directories"
-	syncOrphansDir   = "store: orphans directory"
-	syncParentDir    = "store: new parent of a target"
-	syncTargetDir    = "store: target directory"
-	syncContentGone  = "store: directory of a removed content"
-	syncUnclassified = "unclassified"
+	syncJournalData    = "journal: pages of a commit"
+	syncJournalMeta    = "journal: meta of a commit"
+	syncJournalGrow    = "journal: length of a segment"
+	syncSegmentNew     = "journal: segment without its name"
+	syncJournalDir     = "journal: name of a segment"
+	syncStateFile      = "STATE: key, secret or id"
+	syncStateDir       = "STATE: name of a key, secret or id"
+	syncStateJournal   = "STATE: name of the journal"
+	syncStateObjects   = "STATE: name of the store of contents"
+	syncCheckpoint     = "STATE: checkpoint"
+	syncCheckpointName = "STATE: name of a checkpoint"
+	syncSnapshot       = "STATE: snapshot"
+	syncSnapshotName   = "STATE: name of a snapshot"
+	syncStoredGone     = "STATE: removal of snapshots and bases"
+	syncAbove          = "names of STATE and ROOT"
+	syncStagedData     = "store: staged bytes"
+	syncStagedNew      = "store: length of a new staged file"
+	syncStagingDir     = "store: name of a staged file"
+	syncStoreDir       = "store: names of its own directories"
+	syncOrphansDir     = "store: name of an orphan"
+	syncParentDir      = "store: name of a new parent"
+	syncCopy           = "store: copy beside a target on another file system"
+	syncTargetDir      = "store: name of a placed file"
+	syncContentGone    = "store: removal of a content"
+	syncUnclassified   = "unclassified"
 )
 
 // syncClass tells which of these places a sync of i is called at.
@@ -47,8 +53,14 @@ func (m *model) syncClass(i *inode, call string) string {
 			return syncJournalData
 		}
 		return syncJournalMeta
+	case parent == "state" && strings.HasPrefix(name, ".checkpoint"):
+		return syncCheckpoint
+	case parent == "state" && strings.HasPrefix(name, ".snapshot-"):
+		return syncSnapshot
 	case parent == "state" && strings.HasPrefix(name, "."):
 		return syncStateFile
+	case strings.HasPrefix(name, ".waybill-"):
+		return syncCopy
 	case parent == "staging" && call == "fsync":
 		return syncStagedNew
 	case parent == "staging":
@@ -71,6 +83,12 @@ func (m *model) dirClass(d *inode, name, parent string) string {
 			return syncStateJournal
 		case of(func(o *dirOp) bool { return o.name == "objects" }):
 			return syncStateObjects
+		case of(func(o *dirOp) bool { return o.to != nil && o.name == "checkpoint" }):
+			return syncCheckpointName
+		case of(func(o *dirOp) bool { return o.to != nil && strings.HasPrefix(o.name, "snapshot-") }):
+			return syncSnapshotName
+		case of(func(o *dirOp) bool { return o.to == nil && strings.HasSuffix(o.name, ".json") }):
+			return syncStoredGone
 		}
 		return syncStateDir
 	case filepath.Join(stateAt, "journal"):

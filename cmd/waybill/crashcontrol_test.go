@@ -16,7 +16,11 @@ var needless = map[string]string{
 	syncJournalGrow: "the sync of the pages that follows in the same commit makes the length durable with them",
 	syncStateJournal: "the files that are written next to the journal, the id last, sync the same directory " +
 		"before the first record",
-	syncStateObjects: "the checkpoint that is written next to it before anything is served syncs the same directory",
+	syncCheckpoint:     "one that is not whole is replaced; what it was signed over is in the journal",
+	syncCheckpointName: "an older one, or none, compares as well",
+	syncSnapshot:       "it is a cache: one that is not whole costs time",
+	syncSnapshotName:   "it is a cache: what is not there is folded again",
+	syncStoredGone:     "a snapshot that comes back is as good as it was",
 	syncStagedNew: "nobody relies on the length of a file without bytes, and the sync of the bytes makes it durable; " +
 		"that room is set aside for them is not modelled",
 }

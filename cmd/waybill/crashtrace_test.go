@@ -121,7 +121,17 @@ func (r *replayer) do(m traceStep) (happening, error) {
 			return nothing, fmt.Errorf("writes by mapping %s are not in the trace", r.files[c.fd(4)].path)
 		}
 		return nothing, nil
-	case "writev", "sendfile", "splice", "copy_file_range":
+	case "copy_file_range":
+		if in, out := r.files[c.fd(0)], r.files[c.fd(2)]; in != nil && out != nil && c.args[1] == "NULL" && c.args[3] == "NULL" {
+			if c.ret == 0 {
+				return nothing, nil
+			}
+			r.model.write(out.inode, out.off, in.data.read(in.off, c.ret), c.exit)
+			in.off, out.off = in.off+c.ret, out.off+c.ret
+			return changed, nil
+		}
+		return nothing, fmt.Errorf("not modelled: %v", c.args)
+	case "writev", "sendfile", "splice":
 		for i := range c.args {
 			if strings.Contains(c.args[i], "<") && r.files[c.fd(i)] != nil {
 				return nothing, fmt.Errorf("%s is not modelled", c.args[i])
