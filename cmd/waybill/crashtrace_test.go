@@ -51,12 +51,13 @@ type replayer struct {
 	files map[int]*openFile // by descriptor
 	// covers is, of a sync under way, what it is of.
 	covers map[*syscallMade]*inode
-	// class says where in the program a sync is called; omitted are the classes
-	// that are taken to do nothing. syncs counts those that had something to do.
-	omitted string
+	// omitted are the classes of syncs that are taken to do nothing; syncs counts,
+	// by class, those that had something to do.
+	omitted map[string]bool
 	syncs   map[string]int
-	// left counts the syncs that were left out.
-	left int
+	// watched is the class whose syncs are counted in left if they are left out.
+	watched string
+	left    int
 }
 
 type openFile struct {
@@ -65,7 +66,7 @@ type openFile struct {
 	tail bool // appends
 }
 
-func newReplayer(m *model, omitted string) *replayer {
+func newReplayer(m *model, omitted map[string]bool) *replayer {
 	return &replayer{model: m, files: make(map[int]*openFile), covers: make(map[*syscallMade]*inode), omitted: omitted, syncs: make(map[string]int)}
 }
 
@@ -316,8 +317,10 @@ func (r *replayer) sync(c *syscallMade, exit bool) happening {
 	}
 	r.syncs[class]++
 	switch {
-	case class == r.omitted:
-		r.left++
+	case r.omitted[class]:
+		if class == r.watched {
+			r.left++
+		}
 		for _, o := range r.pending {
 			o.passed = o.passed || o.dir == i && o.exit < c.enter
 		}
