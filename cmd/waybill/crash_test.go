@@ -37,8 +37,10 @@ var (
 func TestCrash(t *testing.T) {
 	needStrace(t)
 	t.Parallel()
-	all := []*crashed{refounding(t), work(t), rolling(t), growing(t)}
-	all[0].share, all[1].share, all[2].share, all[3].share = 150, 4800, 120, 20
+	all := []*crashed{refounding(t), work(t), rolling(t), growing(t), pruning(t)}
+	for i, share := range []int{150, 4800, 100, 20, 50} {
+		all[i].share = share
+	}
 	t.Run("enumeration", func(t *testing.T) {
 		acks, images := 0, 0
 		for _, c := range all {
@@ -63,6 +65,8 @@ type crashed struct {
 	start *model // before the first of them
 	// odd: there are things that the order test cannot judge.
 	odd bool
+	// cuts are the answers of the life under way to who asked to prune the journal.
+	cuts []string
 	// share is how many images are looked at every day: they differ in size.
 	share int
 	lives [][]traceStep
@@ -102,9 +106,11 @@ func (c *crashed) begins() {
 	c.initial, err = servedDigests(c.root)
 	require.NoError(c.t, err)
 	if dir := filepath.Join(c.state, "journal"); exists(dir) {
-		head, err := journal.Verify(context.Background(), dir)
+		log, err := journal.Open(dir, journal.Options{ReadOnly: true})
 		require.NoError(c.t, err)
-		c.base = int(head.Size)
+		defer log.Close()
+		c.base = int(log.Head().Size)
+		c.baseRoot = log.Head().Root
 	}
 }
 
@@ -145,6 +151,14 @@ func (c *crashed) live(do func() []ack) {
 			answers[r.at] = true
 		}
 	}
+	for _, key := range c.cuts {
+		f := l.find(func(f *fact) bool { return f.Kind == "segment.pruned" })
+		require.NotNil(c.t, f)
+		require.Less(c.t, f.durable, l.replies[key])
+		c.relied = append(c.relied, reliance{l.replies[key], f.Seq})
+		answers[l.replies[key]] = true
+	}
+	c.cuts = nil
 	c.acks += len(answers)
 	c.lives = append(c.lives, stepsOf(calls))
 	c.capture(l)
@@ -287,6 +301,7 @@ const courts = 4
 type court struct {
 	*chronicle
 	at     string
+	pool   *pool
 	trials chan trial
 	all    sync.WaitGroup
 
@@ -296,7 +311,11 @@ type court struct {
 }
 
 func (h *chronicle) court(at string) *court {
-	c := &court{chronicle: h, at: at, trials: make(chan trial)}
+	c := &court{
+		chronicle: h, at: at, trials: make(chan trial),
+		pool: &pool{dir: filepath.Join(at, "pool"), have: make(map[[sha256.Size]byte]bool)},
+	}
+	c.err = os.Mkdir(c.pool.dir, 0o700)
 	for range courts * runtime.GOMAXPROCS(0) {
 		c.all.Go(func() {
 			for tr := range c.trials {
@@ -311,7 +330,7 @@ func (c *court) hear(tr trial) {
 	dir, err := os.MkdirTemp(c.at, "image-")
 	var wrong []string
 	if err == nil {
-		wrong, err = c.judge(tr.image, tr.line, dir)
+		wrong, err = c.judge(tr.image, tr.line, dir, c.pool)
 		err = cmp.Or(err, os.RemoveAll(dir))
 	}
 	c.mu.Lock()
@@ -332,6 +351,7 @@ func (c *court) guilty() bool {
 func (c *court) close() ([]string, error) {
 	close(c.trials)
 	c.all.Wait()
+	c.err = cmp.Or(c.err, os.RemoveAll(c.pool.dir))
 	return c.wrong, c.err
 }
 

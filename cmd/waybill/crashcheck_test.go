@@ -25,6 +25,8 @@ import (
 const (
 	rootAt  = "srv/root"
 	stateAt = "var/state"
+	// archiveAt is there if there is an archive.
+	archiveAt = "arc"
 )
 
 const adminPassword = "admin-password" // a file of STATE
@@ -32,12 +34,13 @@ const adminPassword = "admin-password" // a file of STATE
 // chronicle is what a trace says was done and promised, and what it came to.
 type chronicle struct {
 	store string // the store's id
-	// base is the number of records there were before; lines and facts are those
-	// after them.
-	base    int
-	lines   [][]byte
-	facts   []fact
-	initial map[string]string // digests of what was served before, by path
+	// base is the number of records there were before, baseRoot that of them; lines and facts
+	// are those after them.
+	base     int
+	baseRoot journal.Hash
+	lines    [][]byte
+	facts    []fact
+	initial  map[string]string // digests of what was served before, by path
 	// strays are staged files that no journal knows, with their bytes: they are
 	// moved out of the way, and never lost.
 	strays map[string][]byte
@@ -137,8 +140,8 @@ func (v *hearing) fault(format string, args ...any) {
 
 // judge makes the image of a crash at a place in the trace, starts the daemon on
 // it, and returns what it breaks. dir is an empty directory.
-func (h *chronicle) judge(img *image, line int, dir string) ([]string, error) {
-	if err := img.write(dir); err != nil {
+func (h *chronicle) judge(img *image, line int, dir string, p *pool) ([]string, error) {
+	if err := img.write(dir, p); err != nil {
 		return nil, err
 	}
 	v := &hearing{chronicle: h, dir: dir, line: line}
@@ -180,12 +183,16 @@ func (v *hearing) start() (live []byte, err error) {
 	defer cancel()
 	var log bytes.Buffer
 	var lerr error
-	err = daemon.Run(ctx, daemon.Config{
+	cfg := daemon.Config{
 		Root: filepath.Join(v.dir, rootAt), State: filepath.Join(v.dir, stateAt), Listen: "127.0.0.1:0",
 		Reserve: -1, PurgeEvery: -1, Logger: zerolog.New(&log),
 		Running: func(e *actions.Engine) { live, lerr = e.StateJSON() },
 		Ready:   func(string) { cancel() },
-	})
+	}
+	if archive := filepath.Join(v.dir, archiveAt); exists(archive) {
+		cfg.Archive = archive
+	}
+	err = daemon.Run(ctx, cfg)
 	for line := range strings.Lines(log.String()) {
 		if strings.Contains(line, `"level":"error"`) {
 			v.fault("the daemon says %s", strings.TrimSpace(line))
@@ -217,13 +224,7 @@ func (v *hearing) read(live []byte) error {
 	if err := json.Unmarshal(live, &then); err != nil {
 		return err
 	}
-	state := actions.NewState()
-	err = log.Replay(ctx, 0, func(e *journal.Entry) error {
-		if e.Seq == then.Records {
-			v.compare(state, live)
-		}
-		return state.Apply(e)
-	})
+	state, err := v.fold(ctx, log, then.Records, live)
 	if err != nil {
 		return err
 	}
@@ -231,7 +232,63 @@ func (v *hearing) read(live []byte) error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(out, &v.state)
+	if err := json.Unmarshal(out, &v.state); err != nil {
+		return err
+	}
+	if cut := state.Cut(); cut != nil && log.First() != cut.To {
+		v.fault("the journal begins with record %d, and was cut at %d", log.First(), cut.To)
+	}
+	if !exists(filepath.Join(v.dir, archiveAt)) {
+		return nil
+	}
+	return v.archived(ctx, log)
+}
+
+// fold folds what the journal has, and compares it, after the first n records,
+// with the live state.
+func (v *hearing) fold(ctx context.Context, log *journal.Log, n uint64, live []byte) (*actions.State, error) {
+	if log.First() > 0 {
+		state, err := actions.FoldTo(ctx, log, filepath.Join(v.dir, stateAt), n)
+		if err == nil {
+			v.compare(state, live)
+			state, err = actions.FoldTo(ctx, log, filepath.Join(v.dir, stateAt), log.Head().Size)
+		}
+		return state, err
+	}
+	state := actions.NewState()
+	err := log.Replay(ctx, 0, func(e *journal.Entry) error {
+		if e.Seq == n {
+			v.compare(state, live)
+		}
+		return state.Apply(e)
+	})
+	return state, err
+}
+
+// archived requires that what the archive has is whole, and that the records
+// before base are those they were, in the journal or in the archive.
+func (v *hearing) archived(ctx context.Context, log *journal.Log) error {
+	a, err := journal.OpenArchive(filepath.Join(v.dir, archiveAt))
+	if err != nil {
+		return err
+	}
+	if len(a.Firsts()) > 0 {
+		if _, err := a.Verify(ctx, nil); err != nil {
+			return err
+		}
+	}
+	h, err := journal.NewHistory(log, a)
+	if err != nil || log.First() == 0 {
+		return err
+	}
+	tree := journal.NewTree()
+	if err := h.Read(ctx, 0, uint64(v.base), func(line []byte) error { tree.Append(line); return nil }); err != nil {
+		return err
+	}
+	if root := tree.Head().Root; root != v.baseRoot {
+		v.fault("the root of the first %d records is %v and was %v", v.base, root, v.baseRoot)
+	}
+	return nil
 }
 
 func (v *hearing) compare(state *actions.State, live []byte) {

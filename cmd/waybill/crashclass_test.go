@@ -22,6 +22,14 @@ const (
 	syncCheckpointName = "STATE: name of a checkpoint"
 	syncSnapshot       = "STATE: snapshot"
 	syncSnapshotName   = "STATE: name of a snapshot"
+	syncBase           = "STATE: base"
+	syncBaseName       = "STATE: name of a base"
+	syncRoots          = "journal: roots of what is pruned"
+	syncRootsName      = "journal: name of the roots"
+	syncSegmentGone    = "journal: removal of a segment"
+	syncArchive        = "archive: part of a segment"
+	syncArchiveName    = "archive: names of tile and checkpoint"
+	syncArchiveLines   = "archive: name of the lines"
 	syncStoredGone     = "STATE: removal of snapshots and bases"
 	syncAbove          = "names of STATE and ROOT"
 	syncStagedData     = "store: staged bytes"
@@ -55,6 +63,12 @@ func (m *model) syncClass(i *inode, call string) string {
 		return syncJournalMeta
 	case parent == "state" && strings.HasPrefix(name, ".checkpoint"):
 		return syncCheckpoint
+	case parent == "journal" && strings.HasPrefix(name, "pruned-roots"):
+		return syncRoots
+	case parent == archiveAt:
+		return syncArchive
+	case parent == "state" && strings.HasPrefix(name, ".base-"):
+		return syncBase
 	case parent == "state" && strings.HasPrefix(name, ".snapshot-"):
 		return syncSnapshot
 	case parent == "state" && strings.HasPrefix(name, "."):
@@ -85,6 +99,8 @@ func (m *model) dirClass(d *inode, name, parent string) string {
 			return syncStateObjects
 		case of(func(o *dirOp) bool { return o.to != nil && o.name == "checkpoint" }):
 			return syncCheckpointName
+		case of(func(o *dirOp) bool { return o.to != nil && strings.HasPrefix(o.name, "base-") }):
+			return syncBaseName
 		case of(func(o *dirOp) bool { return o.to != nil && strings.HasPrefix(o.name, "snapshot-") }):
 			return syncSnapshotName
 		case of(func(o *dirOp) bool { return o.to == nil && strings.HasSuffix(o.name, ".json") }):
@@ -92,7 +108,18 @@ func (m *model) dirClass(d *inode, name, parent string) string {
 		}
 		return syncStateDir
 	case filepath.Join(stateAt, "journal"):
-		return syncJournalDir
+		switch {
+		case of(func(o *dirOp) bool { return o.to != nil && strings.HasPrefix(o.name, "seg-") }):
+			return syncJournalDir
+		case of(func(o *dirOp) bool { return o.to != nil && o.name == "pruned-roots" }):
+			return syncRootsName
+		}
+		return syncSegmentGone
+	case archiveAt:
+		if of(func(o *dirOp) bool { return o.to != nil && strings.HasSuffix(o.name, ".zst") }) {
+			return syncArchiveLines
+		}
+		return syncArchiveName
 	}
 	switch {
 	case name == "staging":

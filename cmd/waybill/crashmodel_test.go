@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 )
 
 // What a disk may have lost when the machine has crashed, as the model below has
@@ -294,6 +295,7 @@ func (m *model) rename(from *inode, name string, to *inode, newName string, exit
 	a := m.enter(to, newName, i, exit)
 	b := m.enter(from, name, nil, exit)
 	a.twin, b.twin, b.second = b, a, true
+	b.n, m.n = a.n, a.n // one step
 	return nil
 }
 
@@ -478,6 +480,7 @@ type image struct {
 type imageFile struct {
 	path string
 	*contents
+	sum [sha256.Size]byte // of the contents, if they are large
 	// sameAs is the path of another name of the same file, "" for the first.
 	sameAs string
 }
@@ -547,9 +550,16 @@ func newImage(root *inode, entries func(*inode) map[string]*inode, data func(*in
 				img.files = append(img.files, imageFile{path: path, sameAs: first})
 			default:
 				seen[i] = path
-				c := data(i)
-				c.mix(h)
-				img.files = append(img.files, imageFile{path: path, contents: c})
+				f := imageFile{path: path, contents: data(i)}
+				if f.size >= large {
+					sum := sha256.New()
+					f.mix(sum)
+					sum.Sum(f.sum[:0])
+					h.Write(f.sum[:])
+				} else {
+					f.mix(h)
+				}
+				img.files = append(img.files, f)
 			}
 		}
 	}
@@ -568,19 +578,48 @@ func (img *image) file(path string) *contents {
 	return nil
 }
 
+// large files are worth being written once only, if nobody writes to them.
+const large = 1 << 20
+
+// pool keeps files that are part of many images and never written to.
+type pool struct {
+	dir string
+
+	mu   sync.Mutex
+	have map[[sha256.Size]byte]bool // guarded by mu
+}
+
+// link gives a file of the pool another name.
+func (p *pool) link(f *imageFile, path string) error {
+	kept := filepath.Join(p.dir, fmt.Sprintf("%x", f.sum))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.have[f.sum] {
+		if err := f.contents.write(kept); err != nil {
+			return err
+		}
+		p.have[f.sum] = true
+	}
+	return os.Link(kept, path)
+}
+
 // write makes the tree of the image in an empty directory.
-func (img *image) write(at string) error {
+func (img *image) write(at string, p *pool) error {
 	for _, d := range img.dirs {
 		if err := os.Mkdir(filepath.Join(at, d), 0o700); err != nil {
 			return err
 		}
 	}
-	for _, f := range img.files {
+	for i := range img.files {
+		f := &img.files[i]
 		path := filepath.Join(at, f.path)
 		var err error
-		if f.sameAs != "" {
+		switch {
+		case f.sameAs != "":
 			err = os.Link(filepath.Join(at, f.sameAs), path)
-		} else {
+		case f.size >= large && img.sealed(i):
+			err = p.link(f, path)
+		default:
 			err = f.contents.write(path)
 		}
 		if err != nil {
@@ -588,4 +627,11 @@ func (img *image) write(at string) error {
 		}
 	}
 	return nil
+}
+
+// sealed tells whether file i is a segment that is not the last one. The names are
+// in order.
+func (img *image) sealed(i int) bool {
+	dir, name := filepath.Split(img.files[i].path)
+	return strings.HasPrefix(name, "seg-") && i+1 < len(img.files) && strings.HasPrefix(img.files[i+1].path, dir+"seg-")
 }

@@ -232,12 +232,9 @@ func (r *replayer) write(c *syscallMade, f *openFile) error {
 		r.resize(f.inode, max(f.data.size, c.int(2)+c.int(3)), c.exit)
 		return nil
 	}
-	b, err := c.text(1)
+	b, err := c.written()
 	if err != nil {
 		return err
-	}
-	if c.exit != never {
-		b = b[:c.ret]
 	}
 	off := f.off
 	switch {
@@ -285,7 +282,7 @@ func (r *replayer) entry(c *syscallMade) (happening, error) {
 		r.enter(to, newName, dir.names[name], c.exit)
 		return changed, nil
 	}
-	if c.name == "renameat2" && c.args[4] != "0" {
+	if c.name == "renameat2" && c.args[4] != "0" && c.args[4] != "RENAME_NOREPLACE" {
 		return nothing, fmt.Errorf("flags %s are not modelled", c.args[4])
 	}
 	return changed, r.rename(dir, name, to, newName, c.exit)

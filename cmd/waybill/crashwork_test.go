@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -160,17 +163,21 @@ func growing(t *testing.T) *crashed {
 	c.lay()
 	c.server.start()
 	c.stop()
-	// As many records as fit, of 59,000 bytes and then of 3,000.
-	for _, size := range []int{59_000, 3_000} {
-		if n := c.untilGrown(size) - 1; n > 0 {
-			c.append(c.state, size, func(uint64) bool { n--; return n == 0 })
-		}
-	}
+	// Nearly as many long records as fit, then such as need a page each, until one
+	// does not.
+	const long, page = 59_000, 4096
+	left := c.segmentSize(c.state)/((long/page+1)*page) - 3
+	c.append(c.state, long, func(uint64) bool { left--; return left == 0 })
+	c.fillUp(3_000)
 	c.begins()
 	c.live(func() []ack {
 		e := c.errand()
 		require.NoError(t, e.on(func(p *panel) error {
-			for before := c.segmentSize(c.state); c.segmentSize(c.state) == before; {
+			const most = 1000
+			for n, before := 0, c.segmentSize(c.state); c.segmentSize(c.state) == before; n++ {
+				if n == most {
+					return fmt.Errorf("it does not grow by %d records", n)
+				}
 				if err := e.ask(p, "get_permissions", nil, nil); err != nil {
 					return err
 				}
@@ -190,18 +197,20 @@ func (c *crashed) segmentSize(state string) int64 {
 	return fi.Size()
 }
 
-// untilGrown is the number of records of a size after which the segment, which
-// stays as it is, would have grown.
-func (c *crashed) untilGrown(size int) (n int) {
-	state := filepath.Join(c.at, "scratch")
-	require.NoError(c.t, os.CopyFS(state, os.DirFS(c.state)))
-	defer func() { require.NoError(c.t, os.RemoveAll(state)) }()
-	before := c.segmentSize(state)
-	c.append(state, size, func(uint64) bool {
-		n++
-		return c.segmentSize(state) != before
-	})
-	return n
+// fillUp adds records of a size as long as the segment need not grow for them.
+// What bbolt does is not the same every time.
+func (c *crashed) fillUp(size int) {
+	copied := filepath.Join(c.at, "copied")
+	for grown := c.segmentSize(c.state); ; {
+		require.NoError(c.t, os.RemoveAll(copied))
+		require.NoError(c.t, os.CopyFS(copied, os.DirFS(c.state)))
+		c.append(c.state, size, func(uint64) bool { return true })
+		if c.segmentSize(c.state) > grown {
+			break
+		}
+	}
+	require.NoError(c.t, os.RemoveAll(c.state))
+	require.NoError(c.t, os.Rename(copied, c.state))
 }
 
 // rolling works across the end of a segment.
@@ -234,6 +243,71 @@ func rolling(t *testing.T) *crashed {
 	})
 	c.over()
 	return c
+}
+
+// pruning takes two segments out of a journal of three.
+func pruning(t *testing.T) *crashed {
+	t.Helper()
+	c := newCrashed(t, "--archive")
+	archive := filepath.Join(c.at, archiveAt)
+	c.flags = append(c.flags, archive)
+	c.lay()
+	require.NoError(t, os.Mkdir(archive, 0o700))
+	c.server.start()
+	c.stop()
+	for n := range uint64(2) {
+		end := (n + 1) * journal.SegmentRecords
+		c.append(c.state, 0, func(size uint64) bool { return size == end+50 })
+		c.server.start()
+		eventually(t, "the segment has a snapshot", func() bool {
+			return exists(filepath.Join(c.state, actions.Stored{Seq: end}.Name()))
+		})
+		c.stop()
+	}
+	c.begins()
+	put := func(e *docErrand, name string, kind byte) {
+		require.NoError(t, e.on(func(p *panel) error {
+			return e.put(p, name, noise(kind, 10_000), 2_500, 1, asPacket, nil)
+		}))
+	}
+	c.live(func() []ack {
+		e := c.errand()
+		put(e, "before", 80)
+		key, err := c.prune(e.token)
+		require.NoError(t, err)
+		c.cuts = append(c.cuts, key)
+		put(e, "after", 81)
+		c.stop()
+		return e.acks
+	})
+	c.live(func() []ack {
+		e := c.errand()
+		put(e, "again", 82)
+		c.stop()
+		return e.acks
+	})
+	c.over()
+	return c
+}
+
+// prune asks for every segment to go that is old, which is every full one, and
+// returns the key of the answer.
+func (c *crashed) prune(token string) (key string, err error) {
+	p := &porter{addr: c.addr, traced: true}
+	defer p.close()
+	if err := p.dial(); err != nil {
+		return "", err
+	}
+	before := url.QueryEscape(time.Now().UTC().Format(time.RFC3339Nano))
+	if _, err := fmt.Fprintf(p.conn, "POST /journal/prune?before=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 0\r\n\r\n",
+		before, c.addr, token); err != nil {
+		return "", err
+	}
+	r, err := p.receive(http.MethodPost)
+	if err == nil && (r.status != http.StatusOK || !strings.Contains(string(r.body), `"segments":2`)) {
+		err = fmt.Errorf("pruning is answered %s", &r)
+	}
+	return r.key, err
 }
 
 // append adds records that say nothing to the journal of a daemon that does not

@@ -38,6 +38,7 @@ type syscallMade struct {
 	ret         int64
 	retPath     string // of the descriptor returned
 	enter, exit int
+	data        []byte // see written
 }
 
 func (c *syscallMade) ok() bool { return c.ret >= 0 && c.exit != never }
@@ -211,6 +212,22 @@ func (c *syscallMade) text(i int) ([]byte, error) {
 		out, i = append(out, byte(b)), octal-1
 	}
 	return out, nil
+}
+
+// written are the bytes of a write, which argument 1 is no longer needed for.
+func (c *syscallMade) written() ([]byte, error) {
+	if c.data != nil {
+		return c.data, nil
+	}
+	b, err := c.text(1)
+	if err != nil {
+		return nil, err
+	}
+	if c.exit != never {
+		b = b[:c.ret]
+	}
+	c.data, c.args[1] = b, ""
+	return b, nil
 }
 
 // sentFrame is a WebSocket frame that was written to a peer.
