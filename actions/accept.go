@@ -123,7 +123,7 @@ func (e *Engine) checkParams(a Action) error {
 			_, err = targetName(a.Path)
 		}
 		if err == nil {
-			err = e.checkSize(a.Size)
+			err = e.checkSize(a)
 		}
 	case *UploadChunk:
 		// No file has bytes there.
@@ -139,11 +139,15 @@ func (e *Engine) checkParams(a Action) error {
 }
 
 // checkSize refuses a size no upload may have.
-func (e *Engine) checkSize(size int64) error {
+func (e *Engine) checkSize(a *UploadRequest) error {
+	least, size := int64(1), a.Size
+	if a.Stream {
+		least = -1
+	}
 	switch most := e.cfg.Limits.MaxFileSize; {
 	case size > most:
 		return Errorf(CodeTooBig, "size %d, at most %d", size, most)
-	case size < 1:
+	case size < least:
 		return Errorf(CodeParam, "size %d", size)
 	}
 	return nil

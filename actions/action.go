@@ -46,6 +46,11 @@ type UploadRequest struct {
 	Timeout time.Duration `json:"timeout_ns"`
 	// Size in bytes, 1 to the configured maximum.
 	Size int64 `json:"size"`
+	// Stream takes a Size of 0, too, which is placed at once, and of -1: it is
+	// not known yet, and Receive will be told.
+	Stream bool `json:"stream,omitempty"`
+	// Meta is what UploadStatus gives back, as it is: of a client of tus.
+	Meta string `json:"meta,omitempty"`
 }
 
 // UploadChunk stores bytes of an upload.
@@ -78,6 +83,8 @@ type DownloadRequest struct {
 	Path string `json:"path"`
 	// Timeout is the longest pause between two requests, 1 s to 24 h.
 	Timeout time.Duration `json:"timeout_ns"`
+	// URL asks for an address that needs no token, which the wire makes.
+	URL bool `json:"url,omitempty"`
 }
 
 // DownloadChunk reads bytes From up to, not including, To of a download.

@@ -24,6 +24,9 @@ type Call struct {
 	Action Action
 	// Ref is the request's own id; "" becomes a fresh UUID.
 	Ref string
+	// Own makes sessions of other subjects unknown, but to the main token: over
+	// HTTP, knowing an id is not enough.
+	Own bool
 	// Took, if not nil, is called exactly once for an UploadChunk: when its
 	// bytes are written or it is refused. From then on Data may be reused and
 	// the next chunk may be looked at; durability and the answer come later.
@@ -35,6 +38,11 @@ func (c *Call) took() {
 		c.Took()
 		c.Took = nil
 	}
+}
+
+// sees tells whether the caller may know of a session of that owner.
+func (c *Call) sees(owner string) bool {
+	return !c.Own || c.Caller.Main || c.Caller.Subject == owner
 }
 
 func (c *Call) origin() origin { return origin{c.Caller.Subject, c.Caller.Via, c.Ref} }

@@ -9,19 +9,6 @@ import (
 	"waybill/sessions"
 )
 
-// pendingChunk is a chunk whose bytes are written and not yet durable.
-type pendingChunk struct {
-	from   origin
-	ranges []sessions.Range
-	bytes  int64
-	answer chan chunkAnswer
-}
-
-type chunkAnswer struct {
-	stored ChunkStored
-	err    error
-}
-
 // padding detects senders whose odd chunks come with a byte of padding, and
 // where it is: see PROTOCOL.md §4.
 type padding struct {
@@ -48,7 +35,7 @@ func (p *padding) counted(offset, n, size int64) int64 {
 // chunk stores bytes: they are written at once, in the order of arrival, and
 // the answer waits for the sync and the record that cover them.
 func (e *Engine) chunk(c *Call, a *UploadChunk) (Result, error) {
-	u, err := e.liveUpload(a.Session)
+	u, err := e.liveUpload(c, a.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +50,7 @@ func (e *Engine) chunk(c *Call, a *UploadChunk) (Result, error) {
 	if err := e.window.Acquire(context.Background(), room); err != nil {
 		return nil, err
 	}
-	p, received, err := u.write(c.origin(), a)
+	p, received, err := u.write(c.origin(), a, room)
 	c.took()
 	if p == nil {
 		e.window.Release(room)
@@ -73,7 +60,6 @@ func (e *Engine) chunk(c *Call, a *UploadChunk) (Result, error) {
 		return e.answered(c, &ChunkStored{Received: received})
 	}
 	answer := <-p.answer
-	e.window.Release(room)
 	if answer.err != nil {
 		return nil, answer.err
 	}
@@ -82,7 +68,7 @@ func (e *Engine) chunk(c *Call, a *UploadChunk) (Result, error) {
 
 // write puts a chunk's bytes into the staged file and returns what waits for
 // their sync; nil if nothing had to be written.
-func (u *upload) write(from origin, a *UploadChunk) (p *pendingChunk, received int64, err error) {
+func (u *upload) write(from origin, a *UploadChunk, room int64) (p *pendingChunk, received int64, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if err := u.takes(a); err != nil {
@@ -95,42 +81,78 @@ func (u *upload) write(from origin, a *UploadChunk) (p *pendingChunk, received i
 		}
 	}
 	r := sessions.Range{a.Offset, a.Offset + int64(len(data))}
-	if r[1] > u.size {
-		return nil, 0, Errorf(CodeParam, "data: %d bytes at offset %d of a file of %d", len(data), a.Offset, u.size)
+	if r[1] > u.most() {
+		return nil, 0, Errorf(CodeParam, "data: %d bytes at offset %d of a file of %d", len(data), a.Offset, u.most())
 	}
 	if len(data) == 0 {
 		return nil, u.stored.Len(), nil
 	}
-	if err := u.room(r); err != nil {
-		return nil, 0, err
-	}
-	if g := u.gapsWith(r); g > sessions.MaxGaps && g > u.written.Gaps(u.size) {
-		return nil, 0, Errorf(CodeRateLimit, "more than %d gaps", sessions.MaxGaps)
-	}
-	ranges, err := u.changes(from, r, data)
+	ranges, err := u.store(from, r, data, nil)
 	if err != nil {
 		return nil, 0, err
 	}
 	if len(ranges) == 0 {
 		return nil, u.stored.Len(), nil
 	}
-	for _, w := range ranges {
-		if _, err := u.file.WriteAt(data[w[0]-a.Offset:w[1]-a.Offset], w[0]); err != nil {
-			return nil, 0, u.failed("write", err)
+	p = &pendingChunk{from: from, ranges: ranges, bytes: r.Len(), room: room, answer: make(chan chunkAnswer, 1)}
+	u.pend(p)
+	u.syncNow()
+	return p, 0, nil
+}
+
+// store writes, with mu held, those bytes of r that are not stored already, and
+// returns which; data are the bytes of r, w who sends them, nil for a chunk.
+func (u *upload) store(from origin, r sessions.Range, data []byte, w *UploadWriter) ([]sessions.Range, error) {
+	if err := u.room(r, w); err != nil {
+		return nil, err
+	}
+	if g := u.gapsWith(r); g > sessions.MaxGaps && g > u.written.Gaps(u.size) {
+		return nil, Errorf(CodeRateLimit, "more than %d gaps", sessions.MaxGaps)
+	}
+	ranges, err := u.changes(from, r, data)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.afford(ranges); err != nil {
+		return nil, err
+	}
+	for _, part := range ranges {
+		if _, err := u.file.WriteAt(data[part[0]-r[0]:part[1]-r[0]], part[0]); err != nil {
+			return nil, u.failed("write", err)
 		}
 	}
-	for _, w := range ranges {
-		u.written.Add(w)
+	for _, part := range ranges {
+		u.written.Add(part)
 	}
-	p = &pendingChunk{from: from, ranges: ranges, bytes: r.Len(), answer: make(chan chunkAnswer, 1)}
-	u.window = append(u.window, p)
-	u.windowBytes += p.bytes
-	if !u.syncing {
-		u.syncing = true
-		u.engine.busy.Add(1)
-		go u.syncLoop()
+	return ranges, nil
+}
+
+// most is how long the file can become.
+func (u *upload) most() int64 {
+	if u.size < 0 {
+		return u.engine.cfg.Limits.MaxFileSize
 	}
-	return p, 0, nil
+	return u.size
+}
+
+// afford looks at the free space, now and then, for an upload that has none set
+// aside because its size is not known.
+func (u *upload) afford(ranges []sessions.Range) error {
+	if u.size >= 0 {
+		return nil
+	}
+	for _, r := range ranges {
+		u.spare -= r.Len()
+	}
+	if u.spare >= 0 {
+		return nil
+	}
+	u.spare = 0
+	if err := u.engine.cfg.Root.CheckSpace(sessionWindow); err != nil {
+		return fileError(err)
+	}
+	u.spare = sessionWindow
+	return nil
 }
 
 // takes checks, with mu held, that the upload takes the chunk at all.
@@ -138,8 +160,8 @@ func (u *upload) takes(a *UploadChunk) error {
 	if u.ended || u.full {
 		return Errorf(CodeNoTransfer, "upload %s takes no more bytes", u.id)
 	}
-	if a.Offset < 0 || a.Offset >= u.size {
-		return Errorf(CodeParam, "offset %d of a file of %d bytes", a.Offset, u.size)
+	if a.Offset < 0 || a.Offset >= u.most() {
+		return Errorf(CodeParam, "offset %d of a file of %d bytes", a.Offset, u.most())
 	}
 	return nil
 }
@@ -147,14 +169,17 @@ func (u *upload) takes(a *UploadChunk) error {
 // room waits until the window has room for r and r overlaps nothing in it,
 // and opens the staged file. Bytes under way must be durable before others
 // replace them, or a crash could leave a mixture.
-func (u *upload) room(r sessions.Range) error {
+func (u *upload) room(r sessions.Range, w *UploadWriter) error {
 	for {
 		switch {
+		case w != nil && w.over != nil:
+			return w.over // another one may have begun where this one was to write
 		case u.ended || u.full:
 			return Errorf(CodeNoTransfer, "upload %s takes no more bytes", u.id)
 		case u.barrier > 0, u.placing,
 			u.windowBytes > 0 && u.windowBytes+r.Len() > sessionWindow,
 			u.overlapsWindow(r):
+			u.syncNow()
 			u.cond.Wait()
 			continue
 		}

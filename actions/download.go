@@ -57,7 +57,7 @@ func (e *Engine) openDownload(ctx context.Context, c *Call, a *DownloadRequest, 
 			return nil, err
 		}
 		if ok {
-			return &DownloadOpened{ID: id, Size: known.Identity.Size, SHA1: known.SHA1}, nil
+			return &DownloadOpened{ID: id, Size: known.Identity.Size, SHA1: known.SHA1, URL: a.URL}, nil
 		}
 	}
 	file, err := e.cfg.Root.Open(name)
@@ -100,7 +100,7 @@ func (e *Engine) openDownload(ctx context.Context, c *Call, a *DownloadRequest, 
 		return nil, err
 	}
 	e.stats.downloads.Add(1)
-	return &DownloadOpened{ID: id, Size: identity.Size, SHA1: n.SHA1}, nil
+	return &DownloadOpened{ID: id, Size: identity.Size, SHA1: n.SHA1, URL: a.URL}, nil
 }
 
 // downloadLimit refuses a subject one more download of a file that it has the

@@ -30,6 +30,9 @@ func (u *upload) complete(from origin) error {
 
 // seal verifies the content and records that it is whole.
 func (u *upload) seal(from origin) error {
+	if err := u.trim(); err != nil {
+		return u.failed("cut", err)
+	}
 	digest, err := u.wholeDigest()
 	if err != nil {
 		return u.failed("hash", err)
@@ -44,6 +47,27 @@ func (u *upload) seal(from origin) error {
 	}
 	u.digest = digest
 	return nil
+}
+
+// trim cuts off what lies beyond the end: bytes that were never recorded, of an
+// upload whose size was not known when they came.
+func (u *upload) trim() error {
+	if err := u.open(); err != nil {
+		return err
+	}
+	have, err := u.file.Size()
+	if err != nil || have == u.size {
+		return err
+	}
+	file := u.file
+	u.mu.Unlock()
+	err = errors.Join(file.Truncate(u.size), file.Sync())
+	u.mu.Lock()
+	if err != nil { // the handle is spent
+		err = errors.Join(err, file.Close())
+		u.file = nil
+	}
+	return err
 }
 
 // place puts the sealed file under its name. What can never succeed rejects
@@ -115,6 +139,9 @@ func (u *upload) reap(now time.Time) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	from := origin{actorDaemon, "reaper", u.id.String()}
+	if len(u.window) > 0 {
+		u.syncNow() // of a body that has stalled
+	}
 	if u.ended || u.underway() || u.waiting() {
 		return nil
 	}

@@ -10,6 +10,10 @@ const (
 	sessionWindow = 8 << 20
 	// totalWindow bounds them over all uploads.
 	totalWindow = 64 << 20
+	// streamPiece is how much of a body is written under one lock.
+	streamPiece = 256 << 10
+	// syncAfter is how much of a body is written before a sync of its own.
+	syncAfter = sessionWindow / 2
 	// maxMissing is how many missing ranges a status lists.
 	maxMissing = 1024
 	// placeRetry is how long a sealed upload that could not be placed waits.

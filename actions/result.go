@@ -78,10 +78,11 @@ type ChunkStored struct {
 type UploadStatus struct {
 	ID sessions.ID `json:"file_id"`
 	// State is "open", "placed", "rejected", "cancelled" or "expired".
-	State    string `json:"state"`
-	Path     string `json:"path"`
-	Size     int64  `json:"size"`
-	Received int64  `json:"received"`
+	State string `json:"state"`
+	Path  string `json:"path"`
+	// Size is -1 while it is not known.
+	Size     int64 `json:"size"`
+	Received int64 `json:"received"`
 	// Missing are the ranges not stored, [from,to), at most 1,024; More tells
 	// that there are others.
 	Missing [][2]int64 `json:"missing"`
@@ -92,6 +93,10 @@ type UploadStatus struct {
 	SHA1 string `json:"sha1,omitempty"`
 	// Code is CodeOK while open and once placed, else why it ended.
 	Code Code `json:"code"`
+	// Prefix is how many bytes are stored without a gap from the first one on.
+	Prefix int64 `json:"prefix,omitempty"`
+	// Meta is what the upload was opened with.
+	Meta string `json:"meta,omitempty"`
 }
 
 // DownloadStatus is how a live download stands.
@@ -114,6 +119,9 @@ type DownloadOpened struct {
 	ID   sessions.ID `json:"file_id"`
 	Size int64       `json:"size"`
 	SHA1 string      `json:"sha1"`
+	// URL tells that an address was asked for that needs no token. The wire makes
+	// it: it opens the file to whoever has it, and must not enter the journal.
+	URL bool `json:"url,omitempty"`
 }
 
 // Content is the bytes of a download chunk. It never enters the journal.

@@ -10,6 +10,67 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// pendingChunk is a chunk, or a part of a body, whose bytes are written and not
+// yet durable.
+type pendingChunk struct {
+	from   origin
+	ranges []sessions.Range
+	bytes  int64
+	// room is how much of Engine.window is given back with the answer.
+	room int64
+	// held: the bytes are to be synced, and not recorded yet.
+	held bool
+	// writer gets the answer if it is not nil, else answer does.
+	writer *UploadWriter
+	answer chan chunkAnswer
+}
+
+type chunkAnswer struct {
+	stored ChunkStored
+	err    error
+}
+
+// pend puts p, whose bytes are written, into the window. mu is held.
+func (u *upload) pend(p *pendingChunk) {
+	u.window = append(u.window, p)
+	u.windowBytes += p.bytes
+	u.fresh += p.bytes
+}
+
+// tell answers p. mu is held.
+func (u *upload) tell(p *pendingChunk, a chunkAnswer) {
+	u.engine.window.Release(p.room)
+	if p.writer != nil {
+		p.writer.answered(p, a)
+		return
+	}
+	p.answer <- a
+}
+
+// syncNow begins to sync the window, with mu held, if it is not being done: for
+// whoever waits for it.
+func (u *upload) syncNow() {
+	if len(u.window) > 0 {
+		u.urgent = true
+		u.syncDue()
+	}
+}
+
+// syncDue begins to sync the window, with mu held, once it is worth it: a body
+// goes on bringing bytes that can share its sync, a chunk's sender waits.
+func (u *upload) syncDue() {
+	if u.syncing || !u.due() {
+		return
+	}
+	u.syncing = true
+	u.engine.busy.Add(1)
+	go u.syncLoop()
+}
+
+func (u *upload) due() bool {
+	return len(u.window) > 0 && (u.urgent || u.fresh >= syncAfter)
+}
+
 // piecePool holds buffers to read files through.
 var piecePool = sync.Pool{New: func() any { return new([hashPiece]byte) }}
 
@@ -22,13 +83,13 @@ func (u *upload) syncLoop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for {
-		if len(u.window) == 0 || u.ended {
+		if !u.due() || u.ended {
 			u.syncing = false
 			u.cond.Broadcast()
 			return
 		}
 		window, file := u.window, u.file
-		u.window = nil
+		u.window, u.fresh, u.urgent = nil, 0, false
 		u.mu.Unlock()
 		err := file.Sync()
 		u.mu.Lock()
@@ -41,10 +102,29 @@ func (u *upload) syncLoop() {
 			u.abandon(window, u.failed("sync", err))
 			continue
 		}
+		if window = u.release(window); len(window) == 0 {
+			continue
+		}
 		u.recording = true
 		u.engine.busy.Add(1)
 		go u.recordWindow(window, file)
 	}
+}
+
+// release answers what is synced and not to be recorded, and returns the rest of
+// a window.
+func (u *upload) release(window []*pendingChunk) []*pendingChunk {
+	rest := window[:0]
+	for _, p := range window {
+		if !p.held {
+			rest = append(rest, p)
+			continue
+		}
+		u.windowBytes -= p.bytes
+		u.tell(p, chunkAnswer{})
+	}
+	u.cond.Broadcast()
+	return rest
 }
 
 // recordWindow commits the facts of a window that has been synced, and
@@ -69,7 +149,7 @@ func (u *upload) recordWindow(window []*pendingChunk, file *fsview.Staged) {
 	u.cond.Broadcast()
 	if err != nil {
 		for _, p := range window {
-			p.answer <- chunkAnswer{stored: ChunkStored{Received: received}}
+			u.tell(p, chunkAnswer{stored: ChunkStored{Received: received}})
 		}
 		u.giveUp(rest, err)
 		return
@@ -86,12 +166,12 @@ func (u *upload) recordWindow(window []*pendingChunk, file *fsview.Staged) {
 		u.hashAhead()
 	}
 	for _, p := range answers {
-		p.answer <- chunkAnswer{stored: ChunkStored{Received: received}}
+		u.tell(p, chunkAnswer{stored: ChunkStored{Received: received}})
 	}
 	if completes {
 		last := window[len(window)-1]
 		err := u.complete(last.from)
-		last.answer <- chunkAnswer{stored: ChunkStored{Done: true, Received: u.size}, err: err}
+		u.tell(last, chunkAnswer{stored: ChunkStored{Done: true, Received: u.size}, err: err})
 	}
 }
 
@@ -107,7 +187,7 @@ func (u *upload) giveUp(chunks []*pendingChunk, err error) {
 				u.written.Remove(l)
 			}
 		}
-		p.answer <- chunkAnswer{err: err}
+		u.tell(p, chunkAnswer{err: err})
 	}
 	u.cond.Broadcast()
 }
@@ -117,7 +197,7 @@ func (u *upload) giveUp(chunks []*pendingChunk, err error) {
 // written while the sync ran are not to be trusted either.
 func (u *upload) abandon(window []*pendingChunk, err error) {
 	window = append(window, u.window...)
-	u.window = nil
+	u.window, u.fresh, u.urgent = nil, 0, false
 	if u.file != nil {
 		// The handle is spent; the next chunk opens another.
 		if cerr := u.file.Close(); cerr != nil {

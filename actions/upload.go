@@ -17,8 +17,8 @@ type upload struct {
 	id     sessions.ID
 	owner  string
 	name   fsview.Name
-	size   int64
 	sha1   string
+	meta   string
 	idle   time.Duration
 
 	// target is guarded by Engine.mu.
@@ -33,10 +33,19 @@ type upload struct {
 	// stored is durable and committed; written is stored and what is on its
 	// way there.
 	stored, written sessions.Set
-	// window are the chunks written since the last sync began, windowBytes
-	// the size of all that is not durable yet.
-	window      []*pendingChunk
-	windowBytes int64
+	// size is -1 while it is not known; then spare is how many more bytes may be
+	// written before free space is looked at again.
+	size, spare int64
+	// window are the chunks written since the last sync began, fresh the size of
+	// them, windowBytes that of all that is not durable yet. urgent: they are not
+	// to wait for more.
+	window             []*pendingChunk
+	fresh, windowBytes int64
+	urgent             bool
+	// writers are the bodies being received; sole is the one that begins where
+	// the stored bytes end, of which there is one at a time.
+	writers map[*UploadWriter]struct{}
+	sole    *UploadWriter
 	// syncing: syncLoop runs. recording: a window is being recorded.
 	syncing, recording bool
 	// barrier counts those who wait for the window to drain.
@@ -59,9 +68,9 @@ type upload struct {
 
 func (e *Engine) newUpload(s *sessions.Upload, name fsview.Name) *upload {
 	u := &upload{
-		engine: e, id: s.ID, owner: s.Owner, name: name, size: s.Size, sha1: s.SHA1, idle: s.Idle,
+		engine: e, id: s.ID, owner: s.Owner, name: name, size: s.Size, sha1: s.SHA1, meta: s.Meta, idle: s.Idle,
 		stored: s.Stored.Clone(), written: s.Stored.Clone(),
-		full: s.Complete(), digest: s.Digest, trouble: CodeOK,
+		full: s.Complete(), digest: s.Digest, trouble: CodeOK, writers: make(map[*UploadWriter]struct{}),
 	}
 	u.cond = sync.NewCond(&u.mu)
 	u.restart(e.cfg.Now())
@@ -81,7 +90,7 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 	if err != nil {
 		return nil, err
 	}
-	if err := e.checkSize(a.Size); err != nil {
+	if err := e.checkSize(a); err != nil {
 		return nil, err
 	}
 	if again && e.exists(id) {
@@ -100,15 +109,18 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 		e.disclaim(id, target, name)
 		return nil, fileError(err)
 	}
-	s := sessions.Upload{ID: id, Owner: c.Caller.Subject, Path: name.String(), Size: a.Size, SHA1: a.SHA1, Idle: a.Timeout}
+	s := sessions.Upload{ID: id, Owner: c.Caller.Subject, Path: name.String(), Size: a.Size, SHA1: a.SHA1, Idle: a.Timeout, Meta: a.Meta}
 	u := e.newUpload(&s, name)
 	u.file, u.target = file, target
+	// An empty one is complete, but not before it is known to the journal.
+	empty := u.full
+	u.full = false
 	// It must be found before its opening can be known to anybody.
 	e.mu.Lock()
 	e.uploads[id] = u
 	e.mu.Unlock()
 	err = e.core.decide(c.origin(), func(st *State) ([]sessions.Fact, error) {
-		f, err := st.sessions.OpenUpload(sessions.NewUpload{ID: id, Path: s.Path, Size: s.Size, SHA1: s.SHA1, Idle: s.Idle})
+		f, err := st.sessions.OpenUpload(sessions.NewUpload{ID: id, Path: s.Path, Size: s.Size, SHA1: s.SHA1, Idle: s.Idle, Meta: s.Meta})
 		return []sessions.Fact{f}, err
 	})
 	if err != nil {
@@ -119,6 +131,13 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 		return nil, errors.Join(err, file.Close())
 	}
 	e.stats.uploads.Add(1)
+	if empty {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if err := u.complete(c.origin()); err != nil {
+			return nil, err
+		}
+	}
 	return &UploadOpened{ID: id}, nil
 }
 
@@ -167,11 +186,11 @@ func (e *Engine) forget(u *upload) {
 
 // liveUpload returns the live upload id and starts a request on it; the
 // caller ends it with leave. MFP asks for no more than knowing the id.
-func (e *Engine) liveUpload(id sessions.ID) (*upload, error) {
+func (e *Engine) liveUpload(c *Call, id sessions.ID) (*upload, error) {
 	e.mu.Lock()
 	u := e.uploads[id]
 	e.mu.Unlock()
-	if u == nil {
+	if u == nil || !c.sees(u.owner) {
 		return nil, Errorf(CodeNoTransfer, "no upload %s", id)
 	}
 	u.mu.Lock()
@@ -193,7 +212,8 @@ func (u *upload) underway() bool { return u.syncing || u.recording || u.placing 
 // for ever.
 func (u *upload) settle() {
 	u.barrier++
-	for u.underway() {
+	for u.underway() || len(u.window) > 0 {
+		u.syncNow()
 		u.cond.Wait()
 	}
 	u.barrier--
@@ -201,7 +221,7 @@ func (u *upload) settle() {
 }
 
 func (e *Engine) cancelUpload(c *Call, a *UploadCancel) (Result, error) {
-	u, err := e.liveUpload(a.Session)
+	u, err := e.liveUpload(c, a.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -231,6 +251,9 @@ func (e *Engine) cancelUpload(c *Call, a *UploadCancel) (Result, error) {
 func (u *upload) finishLocked(drop bool) {
 	e := u.engine
 	u.ended = true
+	for w := range u.writers {
+		w.stopLocked(ErrEnded)
+	}
 	if u.file != nil {
 		if err := u.file.Close(); err != nil {
 			e.cfg.Logger.Warn().Err(err).Stringer("session", u.id).Msg("close staged file")
@@ -252,7 +275,7 @@ func (u *upload) finishLocked(drop bool) {
 }
 
 func (e *Engine) uploadStatus(c *Call, a *UploadStatusOf) (Result, error) {
-	u, err := e.liveUpload(a.Session)
+	u, err := e.liveUpload(c, a.Session)
 	if err == nil {
 		defer u.leave()
 		u.mu.Lock()
@@ -263,22 +286,32 @@ func (e *Engine) uploadStatus(c *Call, a *UploadStatusOf) (Result, error) {
 			return e.answered(c, &st)
 		}
 	}
+	past, err := e.pastUpload(c, a.Session)
+	if err != nil {
+		return nil, err
+	}
+	return e.answered(c, past)
+}
+
+// pastUpload tells how an upload has ended that is remembered.
+func (e *Engine) pastUpload(c *Call, id sessions.ID) (*UploadStatus, error) {
 	var past sessions.Upload
 	var known bool
 	now := e.cfg.Now()
-	if err := e.core.view(func(s *State) { past, known = s.sessions.Upload(a.Session) }); err != nil {
+	if err := e.core.view(func(s *State) { past, known = s.sessions.Upload(id) }); err != nil {
 		return nil, err
 	}
-	if !known || past.Task != nil || past.State.Live() || now.Sub(past.Ended) >= sessions.Remember {
-		return nil, Errorf(CodeNoTransfer, "no upload %s", a.Session)
+	if !known || past.Task != nil || past.State.Live() || now.Sub(past.Ended) >= sessions.Remember || !c.sees(past.Owner) {
+		return nil, Errorf(CodeNoTransfer, "no upload %s", id)
 	}
-	return e.answered(c, endedStatus(&past))
+	return endedStatus(&past), nil
 }
 
 func (u *upload) statusLocked() UploadStatus {
 	st := UploadStatus{
 		ID: u.id, State: "open", Path: u.name.String(), Size: u.size, Received: u.stored.Len(),
 		ExpiresMS: u.left(u.idle, u.engine.cfg.Now()).Milliseconds(), SHA1: u.digest, Code: u.trouble,
+		Prefix: u.stored.Prefix(), Meta: u.meta,
 	}
 	st.Missing, st.More = missing(u.stored, u.size)
 	return st
@@ -296,6 +329,7 @@ func missing(stored sessions.Set, size int64) ([][2]int64, bool) {
 func endedStatus(s *sessions.Upload) *UploadStatus {
 	st := &UploadStatus{
 		ID: s.ID, State: s.State.String(), Path: s.Path, Size: s.Size, Received: s.Stored.Len(), SHA1: s.Digest, Code: CodeOK,
+		Prefix: s.Stored.Prefix(), Meta: s.Meta,
 	}
 	st.Missing, st.More = missing(s.Stored, s.Size)
 	switch s.State {

@@ -17,6 +17,8 @@ type NewUpload struct {
 	Until time.Time
 	// Task makes it a write task of a document.
 	Task *Task
+	// Meta is kept as it is.
+	Meta string
 }
 
 // OpenUpload decides that an upload begins.
@@ -25,7 +27,7 @@ func (t *Table) OpenUpload(n NewUpload) (Fact, error) {
 		return Fact{}, fmt.Errorf("open %s: %w", n.ID, ErrExists)
 	}
 	b := uploadOpened{
-		Session: n.ID, Path: n.Path, SHA1: n.SHA1, IdleMS: n.Idle.Milliseconds(), Until: recorded(n.Until), Task: n.Task,
+		Session: n.ID, Path: n.Path, SHA1: n.SHA1, IdleMS: n.Idle.Milliseconds(), Until: recorded(n.Until), Task: n.Task, Meta: n.Meta,
 	}
 	if n.Size >= 0 {
 		b.Size = &n.Size

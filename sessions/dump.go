@@ -22,6 +22,7 @@ type uploadDump struct {
 	Code    string  `json:"code,omitempty"`
 	Message string  `json:"message,omitempty"`
 	Task    *Task   `json:"task,omitempty"`
+	Meta    string  `json:"meta,omitempty"`
 	Opened  string  `json:"opened"`
 	Ended   string  `json:"ended,omitempty"`
 }
@@ -71,7 +72,7 @@ func dumpUploads(m map[ID]*Upload) []uploadDump {
 		out[i] = uploadDump{
 			ID: u.ID, State: u.State.String(), Owner: u.Owner, Path: u.Path, Size: u.Size, SHA1: u.SHA1,
 			IdleMS: u.Idle.Milliseconds(), Until: stamp(u.Until), Stored: append([]Range{}, u.Stored.ranges...),
-			Last: u.Last, LastCRC: u.LastCRC, Digest: u.Digest, Code: u.Code, Message: u.Message, Task: u.Task,
+			Last: u.Last, LastCRC: u.LastCRC, Digest: u.Digest, Code: u.Code, Message: u.Message, Task: u.Task, Meta: u.Meta,
 			Opened: stamp(u.Opened), Ended: stamp(u.Ended),
 		}
 	}

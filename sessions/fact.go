@@ -58,6 +58,8 @@ type uploadOpened struct {
 	// Until is when the session ends by the wall clock, RFC 3339.
 	Until *time.Time `json:"until,omitempty"`
 	Task  *Task      `json:"task,omitempty"`
+	// Meta is what the client of tus wants to be told again, as sent.
+	Meta string `json:"meta,omitempty"`
 }
 
 type uploadSized struct {

@@ -84,7 +84,9 @@ type Upload struct {
 	// Code and Message tell why an upload was rejected.
 	Code, Message string
 	// Task is nil but for a write task.
-	Task          *Task
+	Task *Task
+	// Meta is the metadata that a client of tus opened it with, as sent.
+	Meta          string
 	Opened, Ended time.Time
 }
 
@@ -226,7 +228,7 @@ func (t *Table) applyUploadOpened(e *journal.Entry) error {
 	}
 	u := &Upload{
 		ID: b.Session, Owner: string(e.Actor), Path: b.Path, Size: -1, SHA1: b.SHA1,
-		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At, Task: b.Task,
+		Idle: time.Duration(b.IdleMS) * time.Millisecond, Opened: e.At, Task: b.Task, Meta: b.Meta,
 	}
 	if b.Size != nil {
 		u.Size = *b.Size

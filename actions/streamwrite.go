@@ -1,0 +1,232 @@
+package actions
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"waybill/sessions"
+)
+
+// Write takes bytes in. Errors are *Error, or ErrFailed: CodeTooBig for bytes
+// beyond the file's size, CodeDiskFull, CodeFile, CodeRateLimit for too many gaps,
+// ErrEnded, ErrTakenOver.
+func (w *UploadWriter) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		piece := p[:min(len(p), streamPiece)]
+		if err := w.piece(piece); err != nil {
+			return n, err
+		}
+		n, p = n+len(piece), p[len(piece):]
+	}
+	return n, nil
+}
+
+func (w *UploadWriter) piece(p []byte) error {
+	e, u, n := w.engine, w.u, int64(len(p))
+	if e.cfg.Observe.BytesIn != nil {
+		e.cfg.Observe.BytesIn(n)
+	}
+	if err := w.acquire(n); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	ranges, err := w.storeLocked(p)
+	if err != nil || len(ranges) == 0 {
+		e.window.Release(n)
+		return err
+	}
+	w.pendLocked(ranges, n)
+	u.syncDue()
+	return nil
+}
+
+// acquire takes room for n bytes that are not durable. Whoever waits for it must
+// hold none.
+func (w *UploadWriter) acquire(n int64) error {
+	if w.engine.window.TryAcquire(n) {
+		return nil
+	}
+	w.u.mu.Lock()
+	w.drainLocked()
+	w.u.mu.Unlock()
+	// Waiting here is the back-pressure on all bodies together; it never fails
+	// with a background context.
+	return w.engine.window.Acquire(context.Background(), n)
+}
+
+func (w *UploadWriter) storeLocked(p []byte) ([]sessions.Range, error) {
+	u, r := w.u, sessions.Range{w.at, w.at + int64(len(p))}
+	switch {
+	case w.over != nil:
+		return nil, w.over
+	case w.err != nil:
+		return nil, w.err
+	case u.ended || u.full:
+		return nil, ErrEnded
+	case r[1] > u.most():
+		return nil, Errorf(CodeTooBig, "more than the %d bytes of the file", u.most())
+	}
+	ranges, err := u.store(w.call.origin(), r, p, w)
+	if err != nil {
+		if CodeOf(err) == CodeNoTransfer {
+			err = ErrEnded
+		}
+		w.err = err // what follows has no place to go on from
+		return nil, err
+	}
+	if w.opt.Verify != nil {
+		w.opt.Verify.Write(p) // a hash never fails
+	}
+	w.at = r[1]
+	return ranges, nil
+}
+
+// pendLocked adds what is written to the window: to the part of it that is the
+// body's already, if that is the last.
+func (w *UploadWriter) pendLocked(ranges []sessions.Range, n int64) {
+	u := w.u
+	held := w.opt.Verify != nil
+	if held {
+		for _, r := range ranges {
+			w.held.Add(r)
+		}
+	}
+	if last := len(u.window) - 1; last >= 0 && u.window[last].writer == w {
+		p := u.window[last]
+		set := sessions.SetOf(p.ranges...)
+		for _, r := range ranges {
+			set.Add(r)
+		}
+		p.ranges = set.Ranges()
+		p.bytes, p.room = p.bytes+n, p.room+n
+		u.windowBytes += n
+		u.fresh += n
+		return
+	}
+	w.pending++
+	w.recorded = w.recorded || !held
+	u.pend(&pendingChunk{from: w.call.origin(), ranges: ranges, bytes: n, room: n, held: held, writer: w})
+}
+
+// answered takes note of what became of a part of the body. u.mu is held.
+func (w *UploadWriter) answered(p *pendingChunk, a chunkAnswer) {
+	w.pending--
+	if a.err != nil && w.err == nil {
+		w.err = a.err
+	}
+}
+
+// drainLocked returns once nothing of the body is on its way.
+func (w *UploadWriter) drainLocked() {
+	for w.pending > 0 {
+		w.u.syncNow()
+		w.u.cond.Wait()
+	}
+}
+
+// forgetLocked makes the bytes that were held back count as never sent.
+func (w *UploadWriter) forgetLocked() {
+	for _, r := range w.held.Ranges() {
+		lost, _ := w.u.stored.Missing(r, 0)
+		for _, l := range lost {
+			w.u.written.Remove(l)
+		}
+	}
+	w.held = sessions.Set{}
+	w.u.cond.Broadcast()
+}
+
+// Close ends the transfer, wherever the body ended: what came is durable and in
+// the journal when it returns, and if it completed the file, that stands in its
+// place, or the error says why not. ErrChecksum if the digest does not fit;
+// otherwise as Write. The status is the upload's as it then is, also beside an
+// error, but for ErrFailed.
+func (w *UploadWriter) Close() (UploadStatus, error) {
+	defer w.engine.busy.Done()
+	defer w.u.leave()
+	st, err := w.end()
+	return st, w.told(err)
+}
+
+func (w *UploadWriter) end() (UploadStatus, error) {
+	u := w.u
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	w.ending = true
+	w.drainLocked()
+	if err := w.proveLocked(); err != nil && w.err == nil {
+		w.err = err
+	}
+	w.drainLocked()
+	for u.full && u.placing && !u.ended { // by somebody else's last bytes
+		u.cond.Wait()
+	}
+	delete(u.writers, w)
+	if u.sole == w {
+		u.sole = nil
+	}
+	err := w.err
+	if err == nil && errors.Is(w.over, ErrTakenOver) {
+		err = w.over
+	}
+	if !u.ended {
+		return u.statusLocked(), err
+	}
+	past, perr := w.pastLocked()
+	if perr != nil {
+		return UploadStatus{}, perr
+	}
+	if err == nil && past.State != "placed" {
+		err = ErrEnded
+	}
+	return *past, err
+}
+
+// pastLocked lets go of mu while the core works.
+func (w *UploadWriter) pastLocked() (*UploadStatus, error) {
+	w.u.mu.Unlock()
+	defer w.u.mu.Lock()
+	return w.engine.pastUpload(&w.call, w.u.id)
+}
+
+// proveLocked has the bytes recorded that were held back, if their digest fits.
+func (w *UploadWriter) proveLocked() error {
+	if w.opt.Verify == nil {
+		return nil
+	}
+	fits := bytes.Equal(w.opt.Verify.Sum(nil), w.opt.Want)
+	if w.err != nil || w.over != nil || !fits {
+		w.forgetLocked()
+		if !fits && w.over == nil {
+			return ErrChecksum
+		}
+		return nil
+	}
+	if ranges := w.held.Ranges(); len(ranges) > 0 {
+		w.held = sessions.Set{}
+		w.pending++
+		w.recorded = true
+		w.u.pend(&pendingChunk{from: w.call.origin(), ranges: ranges, writer: w})
+	}
+	return nil
+}
+
+// told records what no fact tells of: a refusal, or a body that changed nothing.
+func (w *UploadWriter) told(err error) error {
+	e := w.engine
+	switch {
+	case errors.Is(err, ErrFailed):
+		return err
+	case err != nil:
+		err = e.refuse(&w.call, err)
+	case !w.recorded:
+		_, err = e.answered(&w.call, Empty{})
+	}
+	if e.cfg.Observe.Action != nil && !errors.Is(err, ErrFailed) {
+		e.cfg.Observe.Action(w.call.Action.Name(), CodeOf(err), time.Since(w.begun))
+	}
+	return err
+}
