@@ -113,11 +113,11 @@ func (e *Engine) downloadLimit(s *State, subject string, name fsview.Name, file 
 }
 
 // liveDownload returns a live download and starts a request on it.
-func (e *Engine) liveDownload(id sessions.ID) (*download, error) {
+func (e *Engine) liveDownload(c *Call, id sessions.ID) (*download, error) {
 	e.mu.Lock()
 	d := e.downloads[id]
 	e.mu.Unlock()
-	if d != nil {
+	if d != nil && c.sees(d.Owner) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if !d.ended {
@@ -135,7 +135,7 @@ var contentPool = sync.Pool{New: func() any { return new([]byte) }}
 // readDownload hands out bytes. They alone do not wait for their record,
 // which follows within a second.
 func (e *Engine) readDownload(c *Call, a *DownloadChunk) (Result, error) {
-	d, err := e.liveDownload(a.Session)
+	d, err := e.liveDownload(c, a.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -182,31 +182,39 @@ func (e *Engine) readNoted(d *download, from origin, a *DownloadChunk) (*Content
 // anew each time: an open descriptor would go on giving the bytes of a file
 // that has been replaced, and would not survive a restart.
 func (e *Engine) readBound(d *download, p []byte, off int64) error {
-	changed := Errorf(CodeTransfer, "the file changed since the download began")
-	file, err := e.cfg.Root.Open(d.name)
+	file, err := e.openBound(d)
 	if err != nil {
-		// Whatever is there now, it is not that file: even one that may not be
-		// opened any more has had its ctime changed.
-		for _, other := range []error{fsview.ErrNotFound, fsview.ErrIsDirectory, fsview.ErrIsFile, fsview.ErrEscape, fsview.ErrAccess} {
-			if errors.Is(err, other) {
-				return changed
-			}
-		}
-		return fileError(err)
+		return err
 	}
 	defer file.Close() // it was only read
-	if sessions.Identity(file.Identity()) != d.Identity {
-		return changed
-	}
 	if len(p) > 0 {
 		if _, err := file.ReadAt(p, off); err != nil && file.Check() == nil {
 			return fileError(err)
 		}
 	}
 	if err := file.Check(); err != nil {
-		return changed
+		return ErrReplaced
 	}
 	return nil
+}
+
+// openBound opens the file that the session is bound to. ErrReplaced.
+func (e *Engine) openBound(d *download) (*fsview.File, error) {
+	file, err := e.cfg.Root.Open(d.name)
+	if err != nil {
+		// Whatever is there now, it is not that file: even one that may not be
+		// opened any more has had its ctime changed.
+		for _, other := range []error{fsview.ErrNotFound, fsview.ErrIsDirectory, fsview.ErrIsFile, fsview.ErrEscape, fsview.ErrAccess} {
+			if errors.Is(err, other) {
+				return nil, ErrReplaced
+			}
+		}
+		return nil, fileError(err)
+	}
+	if sessions.Identity(file.Identity()) != d.Identity {
+		return nil, errors.Join(ErrReplaced, file.Close())
+	}
+	return file, nil
 }
 
 // note keeps in mind what a connection has read.
@@ -244,7 +252,7 @@ func (e *Engine) noteRead(d *download) error {
 }
 
 func (e *Engine) closeDownload(c *Call, a *DownloadClose) (Result, error) {
-	d, err := e.liveDownload(a.Session)
+	d, err := e.liveDownload(c, a.Session)
 	if err != nil {
 		return nil, err
 	}

@@ -85,6 +85,12 @@ type Config struct {
 	// become before that happens by itself; 0: it does not.
 	Archive string
 	Retain  time.Duration
+	// TransferStall ends a transfer over /upload, /download and /tus on which not
+	// one byte moved for so long, default 2 min.
+	TransferStall time.Duration
+	// TusTimeout is the longest pause between two requests of a tus upload, default
+	// and most 24 h.
+	TusTimeout time.Duration
 	// Logger gets the daemon's log; the zero value writes nothing.
 	Logger zerolog.Logger
 	// Ready, if not nil, is called once when the daemon serves, with the
@@ -180,6 +186,8 @@ func (c Config) withDefaults() Config {
 	set(&c.FTPTimes.Idle, 120*time.Second)
 	set(&c.FTPTimes.Connect, 30*time.Second)
 	set(&c.TaskStall, 60*time.Second)
+	set(&c.TransferStall, 2*time.Minute)
+	set(&c.TusTimeout, 24*time.Hour)
 	set(&c.TimestampWindow, 300*time.Second)
 	set(&c.PurgeEvery, 10*time.Minute)
 	set(&c.ShutdownGrace, 3*time.Second)

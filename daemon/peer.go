@@ -68,6 +68,8 @@ func (p *peer) unsent() (n int, err error) {
 type peer struct {
 	net.Conn
 	stall time.Duration
+	// patience is what stands in for stall, if it is longer: see bear.
+	patience atomic.Int64
 
 	lastRead, lastWrite atomic.Int64 // as sinceStart tells
 
@@ -105,27 +107,78 @@ type pieces struct{ p *peer }
 func (w pieces) Write(b []byte) (int, error) { return w.p.write(b) }
 
 func (p *peer) write(b []byte) (written int, err error) {
-	progress := time.Now()
+	err = p.progress(func() (int64, error) {
+		n, err := p.Conn.Write(b[written:])
+		written += n
+		return int64(n), err
+	})
+	return written, err
+}
+
+// progress has step go on until it is done, or has not got on for the time that
+// a peer may stall.
+func (p *peer) progress(step func() (int64, error)) error {
+	last := time.Now()
 	p.lastWrite.Store(sinceStart())
 	for {
+		stall := max(p.stall, time.Duration(p.patience.Load()))
 		// Looking in steps tells when the last byte went, not only that all
 		// did not.
-		if err = p.Conn.SetWriteDeadline(time.Now().Add(p.stall/8 + time.Millisecond)); err != nil {
-			return written, err
+		if err := p.Conn.SetWriteDeadline(time.Now().Add(stall/8 + time.Millisecond)); err != nil {
+			return err
 		}
-		var n int
-		n, err = p.Conn.Write(b[written:])
-		written += n
+		n, err := step()
 		at := time.Now()
 		if n > 0 {
-			progress = at
+			last = at
 			p.lastWrite.Store(sinceStart())
 		}
-		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || at.Sub(progress) >= p.stall {
-			break
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || at.Sub(last) >= stall {
+			_ = p.Conn.SetWriteDeadline(time.Time{}) // the connection is closed if this fails
+			return err
 		}
 	}
-	_ = p.Conn.SetWriteDeadline(time.Time{}) // the connection is closed if this fails
+}
+
+// bear lets the peer stall for d, if that is longer than others may, until what
+// it returns is called.
+func (p *peer) bear(d time.Duration) (no func()) {
+	p.patience.Store(int64(d))
+	return func() { p.patience.Store(0) }
+}
+
+// ReadFrom implements io.ReaderFrom, which net/http looks for: a part of a file,
+// as an *io.LimitedReader over an *os.File, is sent by the system itself.
+func (p *peer) ReadFrom(r io.Reader) (written int64, err error) {
+	tcp, plain := p.Conn.(*net.TCPConn)
+	part, limited := r.(*io.LimitedReader)
+	if !plain || !limited {
+		return io.Copy(struct{ io.Writer }{p}, r)
+	}
+	file, whole := part.R.(*os.File)
+	if !whole {
+		return io.Copy(struct{ io.Writer }{p}, r)
+	}
+	begin, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	want := part.N
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	err = p.progress(func() (int64, error) {
+		n, err := tcp.ReadFrom(part)
+		written += n
+		if err != nil {
+			// Where the system cannot do it, bytes have been read that were not
+			// written.
+			part.N = want - written
+			if _, serr := file.Seek(begin+written, io.SeekStart); serr != nil {
+				return 0, serr
+			}
+		}
+		return n, err
+	})
 	return written, err
 }
 
