@@ -34,6 +34,8 @@ type ReceiveOptions struct {
 	// Size, if not nil, is that of the file: it must be the one that is known, or
 	// becomes it.
 	Size *int64
+	// Length is how many bytes are to come, 0 if that is not known.
+	Length int64
 }
 
 // UploadWriter is a body on its way into an upload. It is used by one goroutine
@@ -101,7 +103,7 @@ func (w *UploadWriter) enter() error {
 	u := w.u
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if w.opt.Exact || w.opt.Size != nil {
+	if w.opt.Exact || w.opt.Size != nil && u.size < 0 {
 		w.takeOver()
 	}
 	switch {
@@ -119,6 +121,9 @@ func (w *UploadWriter) enter() error {
 	// late.
 	if w.at < 0 || w.at > u.most() || w.at == u.most() && !w.opt.Exact {
 		return Errorf(CodeParam, "offset %d of a file of %d bytes", w.at, u.most())
+	}
+	if w.opt.Length > u.most()-w.at {
+		return Errorf(CodeTooBig, "more than the %d bytes of the file", u.most())
 	}
 	if w.opt.Exact {
 		u.sole = w
@@ -156,7 +161,7 @@ func (w *UploadWriter) resize() error {
 	size := *w.opt.Size
 	if u.size >= 0 {
 		if size != u.size {
-			return Errorf(CodeParam, "the size is known to be %d", u.size)
+			return Errorf(CodeParam, "the file has %d bytes, not %d", u.size, size)
 		}
 		return nil
 	}

@@ -35,15 +35,30 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodOptions {
 		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
-		if strings.HasPrefix(r.URL.Path, taskPath) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, taskPath):
 			allowTasks(h)
+		case strings.HasPrefix(r.URL.Path, uploadPath), strings.HasPrefix(r.URL.Path, downloadPath):
+			allowData(h)
+		case isTus(r.URL.Path):
+			s.tusOptions(h)
 		}
 		h.Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, taskPath) {
+	switch {
+	case strings.HasPrefix(r.URL.Path, taskPath):
 		s.task(w, r)
+		return
+	case strings.HasPrefix(r.URL.Path, uploadPath):
+		s.upload(w, r)
+		return
+	case strings.HasPrefix(r.URL.Path, downloadPath):
+		s.download(w, r)
+		return
+	case isTus(r.URL.Path):
+		s.tus(w, r)
 		return
 	}
 	if strings.HasPrefix(r.URL.Path, evidencePath) && r.URL.Path != prunePath {

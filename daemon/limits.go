@@ -57,6 +57,14 @@ const (
 	// each copies at a time.
 	maxTaskTransfers = 512
 	taskBuffer       = 64 << 10
+	// dataBuffer is the same for /upload and /tus, dataPiece how much of a file is
+	// sent between two looks at it.
+	dataBuffer = 256 << 10
+	dataPiece  = 4 << 20
+	// maxTold is how many missing ranges Upload-Missing tells.
+	maxTold = 64
+	// maxTusMetadata bounds what is kept of a tus client's metadata, in bytes.
+	maxTusMetadata = 4 << 10
 
 	// bigMessage is what a message may hold before it needs one of bigSlots.
 	bigMessage = 1<<20 + messageSlack
@@ -128,6 +136,7 @@ const (
 	defaultTokenLife  = 30
 	maxTokenLife      = 31_536_000
 	maxSubject        = 64
+	urlLife           = time.Hour
 	journalFlushBytes = 64 << 10
 
 	// maxJournalScans is how many searches of the journal look through what there

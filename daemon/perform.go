@@ -114,7 +114,7 @@ func (s *server) ok(t *ticket, res actions.Result) reply {
 	}
 	room = max(room, len(t.req.RawEcho)+len(t.req.RawID)+512)
 	r := reply{text: s.fill(room, func(dst []byte) []byte {
-		return panelwire.AppendOK(dst, &t.req, res, panelwire.Options{SplitListing: s.cfg.SplitListing})
+		return panelwire.AppendOK(dst, &t.req, res, panelwire.Options{SplitListing: s.cfg.SplitListing, DownloadURL: s.tokens.downloadURL})
 	})}
 	if content != nil && content.Release != nil {
 		content.Release()

@@ -81,7 +81,9 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request, t *actions.Task
 	body := &taskBody{from: r.Body, stall: s.cfg.TaskStall}
 	body.clock.set = http.NewResponseController(w).SetReadDeadline
 	unwatch := s.cutWhen(into.Done(), body.clock.cutNow)
-	err = body.copyTo(into)
+	buf := takeTaskBuffer()
+	err = body.copyTo(into, buf[:])
+	giveTaskBuffer(buf)
 	unwatch()
 	if err == nil && p.complete {
 		s.publish(w, t, into, p.digest)
@@ -163,13 +165,11 @@ type taskSinkError struct{ err error }
 // Error implements error.
 func (e *taskSinkError) Error() string { return e.err.Error() }
 
-// copyTo copies the body, to its end if it returns nil.
-func (b *taskBody) copyTo(w io.Writer) error {
-	buf := takeTaskBuffer()
-	defer giveTaskBuffer(buf)
+// copyTo copies the body through buf, to its end if it returns nil.
+func (b *taskBody) copyTo(w io.Writer, buf []byte) error {
 	for {
 		b.clock.extend(time.Now().Add(b.stall))
-		n, err := b.from.Read(buf[:])
+		n, err := b.from.Read(buf)
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {
 				return &taskSinkError{err}

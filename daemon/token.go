@@ -32,13 +32,14 @@ var errToken = errors.New("the token is not valid")
 type authority struct {
 	main   [sha256.Size]byte // digest, so that comparing tells not even a length
 	key    []byte
+	urls   []byte // the key of addresses of downloads
 	now    func() time.Time
 	parser *jwt.Parser
 }
 
 func newAuthority(mainToken string, key []byte, now func() time.Time) *authority {
 	return &authority{
-		main: sha256.Sum256([]byte(mainToken)), key: key, now: now,
+		main: sha256.Sum256([]byte(mainToken)), key: key, urls: urlKey(key), now: now,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 			jwt.WithIssuer(tokenParty),

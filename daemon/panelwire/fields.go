@@ -24,12 +24,14 @@ const (
 	fieldRange
 	fieldJob
 	fieldToken
+	fieldURL
 	fieldCount
 )
 
 func (f field) String() string {
 	return [fieldCount]string{
 		"path", "sha1", "timeout", "size", "file_id", "offset", "data", "encoding", "range", "job", "token",
+		"url",
 	}[f]
 }
 
@@ -57,6 +59,8 @@ func fieldOf(key []byte) (field, bool) {
 		return fieldJob, true
 	case "token":
 		return fieldToken, true
+	case "url":
+		return fieldURL, true
 	}
 	return 0, false
 }
@@ -112,6 +116,18 @@ func (p *fields) need(f field) string {
 		p.fail(f, "is missing")
 	}
 	return s
+}
+
+// flag reads an optional boolean.
+func (p *fields) flag(f field) bool {
+	switch l := p.r.fields[f]; {
+	case l == nil || p.err != nil || string(l) == "false":
+		return false
+	case string(l) == "true":
+		return true
+	}
+	p.fail(f, "is not a boolean")
+	return false
 }
 
 // number reads an optional integer.

@@ -62,7 +62,7 @@ func (p *fields) action(name string) actions.Action {
 	case "file_transfer_list":
 		return actions.TransferList{}
 	case "file_download_request":
-		return &actions.DownloadRequest{Path: p.need(fieldPath), Timeout: p.timeout()}
+		return &actions.DownloadRequest{Path: p.need(fieldPath), Timeout: p.timeout(), URL: p.flag(fieldURL)}
 	case "file_download_chunk":
 		id := p.id(fieldFileID)
 		from, to := p.span()

@@ -34,6 +34,9 @@ func appendResult(dst []byte, res actions.Result, opt Options, env Envelope) []b
 		dst = appendFileID(dst, res.ID)
 		dst = appendInt(dst, `,"size":`, res.Size)
 		dst = appendText(dst, `,"sha1":`, res.SHA1)
+		if res.URL && opt.DownloadURL != nil {
+			dst = appendText(dst, `,"url":`, opt.DownloadURL(res.ID))
+		}
 	case *actions.Content:
 		dst = append(dst, `"content":`...)
 		dst = appendContent(dst, res)

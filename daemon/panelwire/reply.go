@@ -12,6 +12,9 @@ type Options struct {
 	// SplitListing lists directories apart from files, as older desktop
 	// clients want.
 	SplitListing bool
+	// DownloadURL makes the address of a download that opens it without a token.
+	// It is called for downloads whose opener asked for one.
+	DownloadURL func(sessions.ID) string
 }
 
 // nilUUID answers a message whose id could not be read.

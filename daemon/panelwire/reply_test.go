@@ -131,6 +131,7 @@ func TestResults(t *testing.T) {
 		openJSON  = `"state":"open","path":"a","size":9,"received":4,"missing":[[0,2],[6,9]],"more":true,"expires_in":7,"retcode":0}`
 		endedJSON = `"state":"rejected","path":"a","size":9,"received":0,"missing":[],"expires_in":0,"sha1":"ab","retcode":21100}`
 	)
+	url := func(sessions.ID) string { return "/download/x?a=b&c=d" }
 	for _, c := range []struct {
 		res  actions.Result
 		want string
@@ -156,6 +157,7 @@ func TestResults(t *testing.T) {
 		{&actions.Transfers{Uploads: []actions.UploadStatus{open, open}, Downloads: []actions.DownloadStatus{{ID: id, Path: "a", Size: 1, SHA1: "ab", ExpiresMS: 3}}},
 			`{"uploads":[{"file_id":` + uuid + `,` + openJSON + `,{"file_id":` + uuid + `,` + openJSON + `],"downloads":[{"file_id":` + uuid + `,"path":"a","size":1,"sha1":"ab","expires_in":3}]}`},
 		{&actions.DownloadOpened{ID: id, Size: 3, SHA1: "ab"}, `{"file_id":` + uuid + `,"size":3,"sha1":"ab"}`},
+		{&actions.DownloadOpened{ID: id, Size: 3, SHA1: "ab", URL: true}, `{"file_id":` + uuid + `,"size":3,"sha1":"ab","url":"/download/x?a=b&c=d"}`},
 		{&actions.Content{}, `{"content":""}`},
 		{&actions.Content{Bytes: []byte("AB\xd8\x00")}, `{"content":"䅂\ud800"}`},
 		{&actions.Content{Bytes: []byte("AB"), Base64: true}, `{"content":"QUI="}`},
@@ -167,7 +169,7 @@ func TestResults(t *testing.T) {
 		{&actions.JobStatus{State: "ok", Code: actions.CodeOK, Result: &actions.ChunkStored{Done: true, Received: 5}}, `{"state":"ok","retcode":0,"message":"Ok","data":{"done":true,"received":5}}`},
 		{&actions.JobStatus{State: "error", Code: actions.CodeNotFound, Message: "x"}, `{"state":"error","retcode":21001,"message":"File Not Found: x","data":{}}`},
 	} {
-		got := string(appendResult(nil, c.res, Options{}, IDEnvelope))
+		got := string(appendResult(nil, c.res, Options{DownloadURL: url}, IDEnvelope))
 		assert.Equal(t, c.want, got)
 		assert.True(t, json.Valid([]byte(got)))
 	}

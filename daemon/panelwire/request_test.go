@@ -81,7 +81,11 @@ func goFields(a actions.Action) any {
 	case *actions.UploadStatusOf:
 		return map[string]any{"Session": a.Session}
 	case *actions.DownloadRequest:
-		return map[string]any{"Path": a.Path, "Timeout": a.Timeout}
+		fields := map[string]any{"Path": a.Path, "Timeout": a.Timeout}
+		if a.URL {
+			fields["URL"] = true
+		}
+		return fields
 	case *actions.DownloadChunk:
 		return map[string]any{"Session": a.Session, "From": a.From, "To": a.To, "Base64": a.Base64}
 	case *actions.DownloadClose:

@@ -1,0 +1,237 @@
+package daemon
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"waybill/actions"
+	"waybill/sessions"
+)
+
+// uploadPath is where the bytes of uploads go that a panel has opened.
+const uploadPath = "/upload/"
+
+const (
+	headerMissing = "Upload-Missing"
+	headerLength  = "Upload-Length"
+	// dataExposed are the headers of answers that pages of other origins may read.
+	dataExposed = "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Retry-After, " +
+		headerDigest + ", " + headerOffset + ", " + headerMissing + ", " + headerLength + ", " + headerComplete
+)
+
+// statusChecksum is tus's own: the bytes have another checksum.
+const statusChecksum = 460
+
+// allowData answers what pages of other origins may do with /upload and
+// /download.
+func allowData(h http.Header) {
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD, PUT, PATCH, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Range, Range, If-Range, If-Match, If-None-Match, "+
+		headerOffset)
+}
+
+// transfer makes room for one more transfer over HTTP, or answers that there is
+// none.
+func (s *server) transfer(w http.ResponseWriter) (release func(), ok bool) {
+	if s.transfers.Add(1) > maxTaskTransfers {
+		s.transfers.Add(-1)
+		w.Header().Set("Retry-After", "5")
+		text(w, http.StatusServiceUnavailable, "too many transfers")
+		return nil, false
+	}
+	return func() { s.transfers.Add(-1) }, true
+}
+
+// holder is whoever a token speaks for; without a good one the answer is made.
+func (s *server) holder(w http.ResponseWriter, r *http.Request, token string) (actions.Caller, bool) {
+	who, err := s.tokens.check(token)
+	if err != nil {
+		s.engine.CountRefused("token", hostOf(r.RemoteAddr))
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		text(w, http.StatusUnauthorized, errToken.Error())
+		return who, false
+	}
+	who.Via = "http " + r.RemoteAddr
+	return who, true
+}
+
+// dataRequest is one request of somebody who is known, and how its record is to
+// name it.
+type dataRequest struct {
+	s      *server
+	w      http.ResponseWriter
+	r      *http.Request
+	who    actions.Caller
+	action string
+}
+
+// do has the engine do something with sessions of the caller.
+func (d *dataRequest) do(a actions.Action) (actions.Result, error) {
+	return d.s.engine.Do(d.s.patience, actions.Call{Caller: d.who, Action: a, Own: true})
+}
+
+// refused records what the wire refuses by itself, and answers it.
+func (d *dataRequest) refused(status int, code actions.Code, line string) {
+	err := d.s.engine.Refuse(d.r.Context(), d.who, "", d.action, &actions.Error{Code: code, Detail: line})
+	if err != nil {
+		d.fail(err)
+		return
+	}
+	text(d.w, status, line)
+}
+
+// methods refuses what a path is not for.
+func (d *dataRequest) methods(methods ...string) {
+	d.w.Header().Set("Allow", strings.Join(methods, ", ")+", OPTIONS")
+	d.refused(http.StatusMethodNotAllowed, actions.CodeBadRequest, "method not allowed")
+}
+
+// fail answers with what an error of the engine, or of a body, is here.
+func (d *dataRequest) fail(err error) {
+	h := d.w.Header()
+	if errors.Is(err, actions.ErrFailed) {
+		panic(http.ErrAbortHandler) // nothing may be answered
+	}
+	var torn *tornBody
+	if errors.As(err, &torn) {
+		h.Set("Connection", "close")
+		if torn.status == http.StatusServiceUnavailable {
+			h.Set("Retry-After", "1")
+		}
+		text(d.w, torn.status, torn.line)
+		return
+	}
+	if errors.Is(err, actions.ErrStopping) {
+		h.Set("Retry-After", "1")
+		text(d.w, http.StatusServiceUnavailable, "stopping")
+		return
+	}
+	status, line := dataStatus(err)
+	if status == http.StatusTooManyRequests || status == http.StatusLocked {
+		h.Set("Retry-After", "1")
+	}
+	text(d.w, status, line)
+}
+
+// dataStatus is the one table of what errors of the engine are over HTTP.
+func dataStatus(err error) (status int, line string) {
+	refusal, ok := errors.AsType[*actions.Error](err)
+	if !ok {
+		return http.StatusInternalServerError, "internal server error"
+	}
+	line = strings.Join(strings.Fields(refusal.Detail), " ")
+	if line == "" {
+		line = string(refusal.Code)
+	}
+	switch refusal {
+	case actions.ErrEnded, actions.ErrReplaced:
+		return http.StatusGone, line
+	case actions.ErrOffset, actions.ErrTakenOver:
+		return http.StatusConflict, line
+	case actions.ErrChecksum:
+		return statusChecksum, line
+	}
+	switch refusal.Code {
+	case actions.CodePermission, actions.CodeAccess:
+		return http.StatusForbidden, line
+	case actions.CodeParam:
+		return http.StatusBadRequest, line
+	case actions.CodeNoTransfer, actions.CodeNotFound:
+		return http.StatusNotFound, line
+	case actions.CodeTransfer:
+		return http.StatusUnprocessableEntity, line
+	case actions.CodeTooBig:
+		return http.StatusRequestEntityTooLarge, line
+	case actions.CodeDiskFull:
+		return http.StatusInsufficientStorage, line
+	case actions.CodeRateLimit:
+		return http.StatusTooManyRequests, line
+	case actions.CodeInUse:
+		return http.StatusLocked, line
+	case actions.CodeConflict, actions.CodeIsDirectory, actions.CodeIsFile:
+		return http.StatusConflict, line
+	}
+	return http.StatusInternalServerError, line
+}
+
+// tornBody is a body that did not come to its end, and what is answered to it if
+// anybody is there.
+type tornBody struct {
+	status int
+	line   string
+}
+
+func (t *tornBody) Error() string { return t.line }
+
+var dataBuffers = sync.Pool{New: func() any { return new([dataBuffer]byte) }}
+
+// receive takes the request's body into an upload. What came of one that breaks
+// off is kept: the error is then a *tornBody. It may end as the upload is placed,
+// which is no error.
+func (d *dataRequest) receive(id sessions.ID, o actions.ReceiveOptions) (st actions.UploadStatus, err error) {
+	s := d.s
+	o.Length = max(d.r.ContentLength, 0)
+	into, err := s.engine.Receive(d.who, id, o)
+	if err != nil {
+		return st, err
+	}
+	body := &taskBody{from: d.r.Body, stall: s.cfg.TransferStall}
+	body.clock.set = http.NewResponseController(d.w).SetReadDeadline
+	unwatch := s.cutWhen(into.Done(), body.clock.cutNow)
+	buf := dataBuffers.Get().(*[dataBuffer]byte)
+	broken := body.copyTo(into, buf[:])
+	dataBuffers.Put(buf)
+	unwatch()
+	st, err = into.Close()
+	if _, ours := errors.AsType[*taskSinkError](broken); err != nil || broken == nil || ours || st.State == "placed" {
+		return st, err
+	}
+	return st, s.torn(broken)
+}
+
+// hurryBody has a sender that stalls not be waited for, not even by what a
+// refusal leaves unread.
+func (d *dataRequest) hurryBody() {
+	if d.r.ContentLength != 0 {
+		_ = http.NewResponseController(d.w).SetReadDeadline(time.Now().Add(d.s.cfg.TransferStall))
+	}
+}
+
+func (d *dataRequest) status(id sessions.ID) (*actions.UploadStatus, error) {
+	res, err := d.do(&actions.UploadStatusOf{Session: id})
+	if err != nil {
+		return nil, err
+	}
+	st, _ := res.(*actions.UploadStatus)
+	if st.State != "open" && st.State != "placed" {
+		return nil, actions.ErrEnded
+	}
+	return st, nil
+}
+
+// tellUpload tells how an upload stands.
+func tellUpload(h http.Header, st *actions.UploadStatus) {
+	if st.State == "" {
+		return // nothing is known of it
+	}
+	tellOffset(h, st.Prefix, st.State == "placed")
+	if st.Size >= 0 {
+		h.Set(headerLength, strconv.FormatInt(st.Size, 10))
+	}
+	if len(st.Missing) > 0 {
+		var b []byte
+		for i, m := range st.Missing[:min(len(st.Missing), maxTold)] {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendInt(b, m[0], 10)
+			b = append(b, '-')
+			b = strconv.AppendInt(b, m[1]-1, 10)
+		}
+		h.Set(headerMissing, string(b))
+	}
+}

@@ -1,0 +1,294 @@
+package daemon
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"waybill/actions"
+	"waybill/sessions"
+)
+
+// tus 1.0.0, straight on the engine's uploads: an upload made here is one like
+// any other, whose size may be told late and may be 0.
+const (
+	tusPath    = "/tus/"
+	tusVersion = "1.0.0"
+	tusBody    = "application/offset+octet-stream"
+
+	headerTus      = "Tus-Resumable"
+	headerMetadata = "Upload-Metadata"
+	headerDefer    = "Upload-Defer-Length"
+	headerExpires  = "Upload-Expires"
+	headerChecksum = "Upload-Checksum"
+	headerOverride = "X-HTTP-Method-Override"
+)
+
+func isTus(path string) bool { return path+"/" == tusPath || strings.HasPrefix(path, tusPath) }
+
+// tusOptions answers what is offered, to clients and to pages of other origins.
+func (s *server) tusOptions(h http.Header) {
+	h.Set("Access-Control-Allow-Methods", "POST, HEAD, PATCH, DELETE, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Requested-With, X-Request-ID, "+headerOverride+", "+
+		headerTus+", "+headerOffset+", "+headerLength+", "+headerDefer+", "+headerMetadata+", "+headerChecksum)
+	h.Set(headerTus, tusVersion)
+	h.Set("Tus-Version", tusVersion)
+	h.Set("Tus-Extension", "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration")
+	h.Set("Tus-Max-Size", strconv.FormatInt(s.maxFile(), 10))
+	h.Set("Tus-Checksum-Algorithm", "sha1,sha256,crc32")
+}
+
+// tus serves /tus/ and /tus/{id}.
+func (s *server) tus(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set(headerTus, tusVersion)
+	h.Set("Access-Control-Expose-Headers", "Location, Retry-After, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm, "+
+		headerTus+", "+headerOffset+", "+headerLength+", "+headerDefer+", "+headerMetadata+", "+headerExpires)
+	method := r.Method
+	if over := r.Header.Get(headerOverride); over != "" && method == http.MethodPost {
+		method = over
+	}
+	d := &dataRequest{s: s, w: w, r: r, action: tusActions[method]}
+	d.hurryBody()
+	if method != http.MethodHead {
+		release, ok := s.transfer(w)
+		if !ok {
+			return
+		}
+		defer release()
+	}
+	token := bearer(r)
+	if token == "" {
+		token = r.URL.Query().Get("token")
+	}
+	var ok bool
+	if d.who, ok = s.holder(w, r, token); !ok {
+		return
+	}
+	if r.Header.Get(headerTus) != tusVersion {
+		h.Set("Tus-Version", tusVersion)
+		d.refused(http.StatusPreconditionFailed, actions.CodeParam, headerTus+" is not "+tusVersion)
+		return
+	}
+	name := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/tus"), "/")
+	if name == "" {
+		if method != http.MethodPost {
+			d.methods(http.MethodPost)
+			return
+		}
+		d.tusCreate()
+		return
+	}
+	id, err := sessions.ParseID(name)
+	if err != nil {
+		d.refused(http.StatusNotFound, actions.CodeNoTransfer, "no such upload")
+		return
+	}
+	switch method {
+	case http.MethodHead:
+		d.tusHead(id)
+	case http.MethodPatch:
+		d.tusPatch(id)
+	case http.MethodDelete:
+		d.tusDelete(id)
+	default:
+		d.methods(http.MethodHead, http.MethodPatch, http.MethodDelete)
+	}
+}
+
+// tusActions is how the records of what is refused here name it.
+var tusActions = map[string]string{
+	http.MethodPost: "file_upload_request", http.MethodHead: "file_upload_status",
+	http.MethodPatch: "file_upload_chunk", http.MethodDelete: "file_upload_cancel",
+}
+
+// tusCreate opens an upload, and takes in the first bytes if they come with it.
+func (d *dataRequest) tusCreate() {
+	want, err := d.tusWish()
+	if err != nil {
+		d.tusRefused(err)
+		return
+	}
+	with, check, err := d.tusBody(want)
+	if err != nil {
+		d.tusRefused(err)
+		return
+	}
+	res, err := d.do(want)
+	if err != nil {
+		d.fail(err)
+		return
+	}
+	id := res.(*actions.UploadOpened).ID
+	h := d.w.Header()
+	// Relative to the request's address: proxies need not tell theirs. A token in
+	// the address was, too, and belongs to what follows.
+	at := tusPath + id.String()
+	if q := d.r.URL.Query(); bearer(d.r) == "" && q.Has("token") {
+		at += "?token=" + url.QueryEscape(q.Get("token"))
+	}
+	if !with {
+		h.Set("Location", at)
+		d.tusExpires(d.s.cfg.TusTimeout)
+		d.w.WriteHeader(http.StatusCreated)
+		return
+	}
+	st, err := d.receive(id, actions.ReceiveOptions{Exact: true, Verify: check.hash, Want: check.sum})
+	h.Set("Location", at)
+	if err != nil {
+		d.tusOffset(&st)
+		d.fail(err)
+		return
+	}
+	d.tusOffset(&st)
+	d.w.WriteHeader(http.StatusCreated)
+}
+
+// tusWish reads what is to be opened.
+func (d *dataRequest) tusWish() (*actions.UploadRequest, error) {
+	h := d.r.Header
+	a := &actions.UploadRequest{Size: -1, Timeout: d.s.cfg.TusTimeout, Stream: true}
+	lengths, defers := h.Values(headerLength), h.Values(headerDefer)
+	switch {
+	case len(lengths) > 0 && len(defers) > 0, len(lengths)+len(defers) == 0:
+		return nil, actions.Errorf(actions.CodeParam, "one of %s and %s is needed", headerLength, headerDefer)
+	case len(defers) > 0:
+		if len(defers) > 1 || defers[0] != "1" {
+			return nil, actions.Errorf(actions.CodeParam, "%s is not 1", headerDefer)
+		}
+	default:
+		size, err := tusLength(lengths)
+		if err != nil {
+			return nil, err
+		}
+		a.Size = size
+	}
+	a.Meta = strings.Join(h.Values(headerMetadata), ",")
+	meta, err := tusMetadata(a.Meta)
+	if err != nil {
+		return nil, err
+	}
+	if path, ok := meta["path"]; ok {
+		a.Path, a.HasPath = path, true
+	} else if name := meta["filename"]; name != "" {
+		a.Path, a.HasPath = "uploads/"+name, true
+	}
+	if a.SHA1, err = tusSHA1(meta["sha1"]); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// tusBody tells whether bytes come with the creation.
+func (d *dataRequest) tusBody(a *actions.UploadRequest) (with bool, check tusChecksum, err error) {
+	if d.r.ContentLength == 0 {
+		return false, check, nil
+	}
+	if d.r.Header.Get("Content-Type") != tusBody {
+		return false, check, errTusBody
+	}
+	if a.Size >= 0 && d.r.ContentLength > a.Size {
+		return false, check, actions.Errorf(actions.CodeTooBig, "more than the %d bytes of the file", a.Size)
+	}
+	check, err = readChecksum(d.r.Header.Values(headerChecksum))
+	return a.Size != 0, check, err
+}
+
+// errTusBody refuses a body that is not called what it has to be.
+var errTusBody = actions.Errorf(actions.CodeParam, "the body is not %s", tusBody)
+
+// tusRefused answers a refusal of the wire's own.
+func (d *dataRequest) tusRefused(err error) {
+	status, line := dataStatus(err)
+	if err == errTusBody {
+		status = http.StatusUnsupportedMediaType
+	}
+	d.refused(status, actions.CodeOf(err), line)
+}
+
+// tusHead tells how far an upload is. One that is complete and not in its place
+// yet may still come to nothing: it is not told to be whole.
+func (d *dataRequest) tusHead(id sessions.ID) {
+	st, err := d.status(id)
+	if err != nil {
+		d.fail(err)
+		return
+	}
+	if st.State == "open" && st.Prefix == st.Size {
+		d.fail(actions.Errorf(actions.CodeInUse, "the file is complete and being put in place"))
+		return
+	}
+	h := d.w.Header()
+	d.tusOffset(st)
+	if st.Size < 0 {
+		h.Set(headerDefer, "1")
+	} else {
+		h.Set(headerLength, strconv.FormatInt(st.Size, 10))
+	}
+	if st.Meta != "" {
+		h.Set(headerMetadata, st.Meta)
+	}
+	d.w.WriteHeader(http.StatusOK)
+}
+
+// tusPatch takes bytes in, from where the stored ones end.
+func (d *dataRequest) tusPatch(id sessions.ID) {
+	h := d.r.Header
+	o := actions.ReceiveOptions{Exact: true}
+	var ok bool
+	if o.Offset, ok = uploadOffset(h.Values(headerOffset)); !ok {
+		d.tusRefused(actions.Errorf(actions.CodeParam, "%s is not one number", headerOffset))
+		return
+	}
+	if h.Get("Content-Type") != tusBody {
+		d.tusRefused(errTusBody)
+		return
+	}
+	if values := h.Values(headerLength); len(values) > 0 {
+		size, err := tusLength(values)
+		if err != nil {
+			d.tusRefused(err)
+			return
+		}
+		o.Size = &size
+	}
+	check, err := readChecksum(h.Values(headerChecksum))
+	if err != nil {
+		d.tusRefused(err)
+		return
+	}
+	o.Verify, o.Want = check.hash, check.sum
+	st, err := d.receive(id, o)
+	if err != nil {
+		if st.State == "open" {
+			d.tusOffset(&st)
+		}
+		d.fail(err)
+		return
+	}
+	d.tusOffset(&st)
+	d.w.WriteHeader(http.StatusNoContent)
+}
+
+func (d *dataRequest) tusDelete(id sessions.ID) {
+	if _, err := d.do(&actions.UploadCancel{Session: id}); err != nil {
+		d.fail(err)
+		return
+	}
+	d.w.WriteHeader(http.StatusNoContent)
+}
+
+// tusOffset tells how much is durable, and until when that is kept.
+func (d *dataRequest) tusOffset(st *actions.UploadStatus) {
+	d.w.Header().Set(headerOffset, strconv.FormatInt(st.Prefix, 10))
+	if st.State == "open" {
+		d.tusExpires(time.Duration(st.ExpiresMS) * time.Millisecond)
+	}
+}
+
+func (d *dataRequest) tusExpires(left time.Duration) {
+	d.w.Header().Set(headerExpires, time.Now().Add(left).UTC().Format(http.TimeFormat))
+}
