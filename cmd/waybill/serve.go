@@ -21,13 +21,14 @@ type serveCmd struct {
 	Listen string `default:"127.0.0.1:11451" placeholder:"ADDR" help:"Address of the HTTP and WebSocket listener (${default})."`
 	Config string `placeholder:"FILE" help:"TOML file; its keys are the names of these flags."`
 
-	Reserve             reserveSize `default:"auto" placeholder:"SIZE" help:"Bytes kept free on the file systems of root and state; auto is the larger of 512 MiB and 1 %."`
-	MaxMessage          byteSize    `default:"16MiB" min:"64KiB" max:"1GiB" placeholder:"SIZE" help:"Longest WebSocket message (${default})."`
-	MaxPending          int         `default:"256" min:"1" max:"65536" placeholder:"N" help:"Requests of a connection that may wait for their answers (${default})."`
-	MaxFileSize         byteSize    `default:"2147483647" min:"1" max:"2147483647" placeholder:"SIZE" help:"Largest upload; the default is the most there can be."`
-	MaxDownloadsPerFile int         `default:"3" min:"1" max:"65536" placeholder:"N" help:"Live downloads of one file by one subject (${default})."`
-	MaxVoidClaims       int         `default:"20" min:"0" max:"1000000" placeholder:"N" help:"How often a job may be cut off by a crash before it is given up; 0 is never (${default})."`
-	DirectoryListing    string      `default:"joined" enum:"joined,split" placeholder:"FORM" help:"joined, or split: directories in a list of their own, as older desktop clients want (${default})."`
+	Reserve             reserveSize   `default:"auto" placeholder:"SIZE" help:"Bytes kept free on the file systems of root and state; auto is the larger of 512 MiB and 1 %."`
+	MaxMessage          byteSize      `default:"16MiB" min:"64KiB" max:"1GiB" placeholder:"SIZE" help:"Longest WebSocket message (${default})."`
+	MaxPending          int           `default:"256" min:"1" max:"65536" placeholder:"N" help:"Requests of a connection that may wait for their answers (${default})."`
+	MaxFileSize         byteSize      `default:"2147483647" min:"1" max:"2147483647" placeholder:"SIZE" help:"Largest upload; the default is the most there can be."`
+	MaxDownloadsPerFile int           `default:"3" min:"1" max:"65536" placeholder:"N" help:"Live downloads of one file by one subject (${default})."`
+	MaxVoidClaims       int           `default:"20" min:"0" max:"1000000" placeholder:"N" help:"How often a job may be cut off by a crash before it is given up; 0 is never (${default})."`
+	TusTimeout          time.Duration `default:"24h" min:"1s" max:"24h" placeholder:"TIME" help:"The longest pause between two requests of a tus upload (${default})."`
+	DirectoryListing    string        `default:"joined" enum:"joined,split" placeholder:"FORM" help:"joined, or split: directories in a list of their own, as older desktop clients want (${default})."`
 
 	CheckpointTo string        `placeholder:"DIR" help:"Directory for a copy of every signed checkpoint: a mounted or synced one, out of reach of this machine's owner."`
 	KeyOverlap   time.Duration `default:"168h" min:"0s" placeholder:"TIME" help:"How long both keys sign checkpoints after journal key --rotate; 0 is not at all (${default})."`
@@ -55,6 +56,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		Reserve:      c.Reserve.config(),
 		MaxMessage:   int64(c.MaxMessage),
 		MaxPending:   c.MaxPending,
+		TusTimeout:   c.TusTimeout,
 		SplitListing: c.DirectoryListing == "split",
 		CheckpointTo: c.CheckpointTo,
 		Archive:      c.Archive,
