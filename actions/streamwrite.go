@@ -156,9 +156,8 @@ func (w *UploadWriter) end() (UploadStatus, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	w.ending = true
-	w.drainLocked()
-	if err := w.proveLocked(); err != nil && w.err == nil {
-		w.err = err
+	if w.opt.Verify != nil {
+		w.proveLocked()
 	}
 	w.drainLocked()
 	for u.full && u.placing && !u.ended { // by somebody else's last bytes
@@ -193,25 +192,22 @@ func (w *UploadWriter) pastLocked() (*UploadStatus, error) {
 }
 
 // proveLocked has the bytes recorded that were held back, if their digest fits.
-func (w *UploadWriter) proveLocked() error {
-	if w.opt.Verify == nil {
-		return nil
-	}
+func (w *UploadWriter) proveLocked() {
 	fits := bytes.Equal(w.opt.Verify.Sum(nil), w.opt.Want)
-	if w.err != nil || w.over != nil || !fits {
-		w.forgetLocked()
-		if !fits && w.over == nil {
-			return ErrChecksum
-		}
-		return nil
-	}
-	if ranges := w.held.Ranges(); len(ranges) > 0 {
+	if ranges := w.held.Ranges(); fits && w.err == nil && w.over == nil && len(ranges) > 0 {
+		// Windows are synced one after the other, and one that fails takes those
+		// behind it along: what is still on its way need not be waited for.
 		w.held = sessions.Set{}
 		w.pending++
 		w.recorded = true
 		w.u.pend(&pendingChunk{from: w.call.origin(), ranges: ranges, writer: w})
+		return
 	}
-	return nil
+	w.drainLocked()
+	w.forgetLocked()
+	if !fits && w.err == nil && w.over == nil {
+		w.err = ErrChecksum
+	}
 }
 
 // told records what no fact tells of: a refusal, or a body that changed nothing.

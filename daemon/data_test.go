@@ -922,6 +922,12 @@ func TestHeadsDuringAPatch(t *testing.T) {
 	r.has("f", data)
 }
 
+// checksumOf is Upload-Checksum of b.
+func checksumOf(b []byte) string {
+	sum := sha1.Sum(b)
+	return "sha1 " + base64.StdEncoding.EncodeToString(sum[:])
+}
+
 // A failing disk: what is told and what is kept.
 func TestDataFaults(t *testing.T) {
 	var failing atomic.Value
