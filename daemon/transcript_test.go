@@ -74,8 +74,8 @@ func transcriptFiles(t testing.TB) (files []string) {
 type variables map[string]string
 
 var (
-	variable = regexp.MustCompile(`\$(main|outside|root|tok_\w+|as_\w+|now|file\d*|job\d*|jwt\d*|(?:task|key|fake|rev|dir|id)\d+)\b|` +
-		`%(ms|sec|left|n|num|str|time|hour|bin|wait)\b`)
+	variable = regexp.MustCompile(`\$(main|outside|root|tok_\w+|as_\w+|now|file\d*|job\d*|jwt\d*|url\d*|etag\d*|(?:task|key|fake|rev|dir|id)\d+)\b|` +
+		`%(ms|sec|left|n|num|str|time|hour|bin|wait|date)\b`)
 	repeated = regexp.MustCompile(`@(.+?)\*(\d+)@`)
 
 	// binds are the forms of what a variable may be bound to at first sight,
@@ -85,6 +85,10 @@ var (
 		"file": `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`,
 		"job":  `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`,
 		"jwt":  `eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`,
+		// The address of a download that needs no token, and the name of a state of a
+		// file.
+		"url":  `/download/[0-9a-f-]{36}\?exp=\d{10}&sig=[0-9a-f]{64}`,
+		"etag": `[0-9a-f]{40}-[0-9a-f]{16}`,
 		// Of the document library: a task, its token and its fake file name, a
 		// revision, and ids of directories and files that were given none.
 		"task": `[0-9a-f]{128}`,
@@ -97,6 +101,7 @@ var (
 	volatile = map[string]string{
 		"ms": `\d{13}`, "sec": `\d{10}`, "left": `\d{1,8}`, "n": `\d+`, "num": `\d+(?:\.\d+)?`, "str": `(?:[^"\\]|\\.)*`,
 		"time": `\d{10}(?:\.\d{1,6})?`, "hour": `\d{10}(?:\.\d{1,6})?`, "bin": `\d{10}`, "wait": `\d{1,3}`,
+		"date": `[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT`,
 	}
 )
 
