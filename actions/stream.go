@@ -34,6 +34,8 @@ type ReceiveOptions struct {
 	// Size, if not nil, is that of the file: it must be the one that is known, or
 	// becomes it.
 	Size *int64
+	// Ref is the request's own id, "" for a fresh one.
+	Ref string
 	// Length is how many bytes are to come, 0 if that is not known.
 	Length int64
 }
@@ -70,7 +72,7 @@ func (e *Engine) Receive(who Caller, id sessions.ID, o ReceiveOptions) (*UploadW
 	}
 	w := &UploadWriter{
 		engine: e, opt: o, at: o.Offset, done: make(chan struct{}), begun: time.Now(),
-		call: Call{Caller: who, Action: &UploadChunk{Session: id, Offset: o.Offset}, Ref: refOf(""), Own: true},
+		call: Call{Caller: who, Action: &UploadChunk{Session: id, Offset: o.Offset}, Ref: refOf(o.Ref), Own: true},
 	}
 	if err := w.open(id); err != nil {
 		defer e.busy.Done()

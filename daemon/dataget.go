@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"waybill/actions"
 	"waybill/sessions"
 )
@@ -22,7 +24,7 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Access-Control-Expose-Headers", dataExposed)
-	d := &dataRequest{s: s, w: w, r: r, action: "file_download_chunk"}
+	d := &dataRequest{s: s, w: w, r: r, action: "file_download_chunk", ref: uuid.NewString()}
 	d.hurryBody()
 	release, ok := s.transfer(w)
 	if !ok {

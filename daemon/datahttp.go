@@ -67,16 +67,18 @@ type dataRequest struct {
 	r      *http.Request
 	who    actions.Caller
 	action string
+	// ref is what all its records are found by.
+	ref string
 }
 
 // do has the engine do something with sessions of the caller.
 func (d *dataRequest) do(a actions.Action) (actions.Result, error) {
-	return d.s.engine.Do(d.s.patience, actions.Call{Caller: d.who, Action: a, Own: true})
+	return d.s.engine.Do(d.s.patience, actions.Call{Caller: d.who, Action: a, Own: true, Ref: d.ref})
 }
 
 // refused records what the wire refuses by itself, and answers it.
 func (d *dataRequest) refused(status int, code actions.Code, line string) {
-	err := d.s.engine.Refuse(d.r.Context(), d.who, "", d.action, &actions.Error{Code: code, Detail: line})
+	err := d.s.engine.Refuse(d.r.Context(), d.who, d.ref, d.action, &actions.Error{Code: code, Detail: line})
 	if err != nil {
 		d.fail(err)
 		return
@@ -174,7 +176,7 @@ var dataBuffers = sync.Pool{New: func() any { return new([dataBuffer]byte) }}
 // which is no error.
 func (d *dataRequest) receive(id sessions.ID, o actions.ReceiveOptions) (st actions.UploadStatus, err error) {
 	s := d.s
-	o.Length = max(d.r.ContentLength, 0)
+	o.Length, o.Ref = max(d.r.ContentLength, 0), d.ref
 	into, err := s.engine.Receive(d.who, id, o)
 	if err != nil {
 		return st, err

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"waybill/actions"
 	"waybill/sessions"
 )
@@ -17,7 +19,7 @@ func (s *server) upload(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Access-Control-Expose-Headers", dataExposed)
-	d := &dataRequest{s: s, w: w, r: r, action: "file_upload_chunk"}
+	d := &dataRequest{s: s, w: w, r: r, action: "file_upload_chunk", ref: uuid.NewString()}
 	d.hurryBody()
 	if r.Method != http.MethodHead {
 		release, ok := s.transfer(w)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"waybill/actions"
 	"waybill/sessions"
 )
@@ -51,7 +53,7 @@ func (s *server) tus(w http.ResponseWriter, r *http.Request) {
 	if over := r.Header.Get(headerOverride); over != "" && method == http.MethodPost {
 		method = over
 	}
-	d := &dataRequest{s: s, w: w, r: r, action: tusActions[method]}
+	d := &dataRequest{s: s, w: w, r: r, action: tusActions[method], ref: uuid.NewString()}
 	d.hurryBody()
 	if method != http.MethodHead {
 		release, ok := s.transfer(w)
