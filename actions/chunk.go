@@ -147,8 +147,9 @@ func (u *upload) afford(ranges []sessions.Range) error {
 	if u.spare >= 0 {
 		return nil
 	}
+	need := max(-u.spare, sessionWindow)
 	u.spare = 0
-	if err := u.engine.cfg.Root.CheckSpace(sessionWindow); err != nil {
+	if err := u.engine.cfg.Root.CheckSpace(need); err != nil {
 		return fileError(err)
 	}
 	u.spare = sessionWindow

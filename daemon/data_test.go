@@ -1001,6 +1001,39 @@ func TestDataAndAFailedJournal(t *testing.T) {
 	r.stop = func() error { return nil }
 }
 
+// A stop waits for what is under way, not for ever, and keeps what came.
+func TestDataAndAStop(t *testing.T) {
+	r := runTasks(t, func(c *Config) { c.ShutdownGrace = 300 * time.Millisecond })
+	data := random(100_000)
+	slowly := r.creates(len(data), headerMetadata, meta("path", "slowly"))
+	quickly := r.creates(len(data), headerMetadata, meta("path", "quickly"))
+	a := r.slow("PATCH", slowly, len(data), tusHeader(0)...)
+	a.send(data[:60_000])
+	b := r.slow("PATCH", quickly, len(data), tusHeader(0)...)
+	b.send(data[:60_000])
+	require.NoError(t, os.WriteFile(r.at("big"), random(32<<20), 0o600))
+	path, _ := r.downloads("big")
+	conn := dialFrom(t, "", r.addr)
+	_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, r.token)
+	require.NoError(t, err)
+	require.True(t, soon(func() bool { return r.s.transfers.Load() == 3 }))
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	<-r.s.life.Done()
+	_, err = b.conn.Write(data[60_000:])
+	require.NoError(t, err)
+	code, _, _ := b.answer()
+	assert.Equal(t, 204, code)
+	code, body, h := a.answer()
+	assert.Equal(t, 503, code, body)
+	assert.Equal(t, "60000", h.Get(headerOffset))
+	require.NoError(t, within(t, stopped, "it does not stop"))
+	r.rig = restart(t, r.cfg)
+	r.has("quickly", data)
+	_, _, h = r.tus("HEAD", slowly, "")
+	assert.Equal(t, "60000", h.Get(headerOffset))
+}
+
 // Refusals come before the body.
 func TestRefusedBeforeTheBody(t *testing.T) {
 	r := runTasks(t, nil)

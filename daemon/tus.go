@@ -134,7 +134,9 @@ func (d *dataRequest) tusCreate() {
 	}
 	if !with {
 		h.Set("Location", at)
-		d.tusExpires(d.s.cfg.TusTimeout)
+		if want.Size != 0 { // else it is in its place already
+			d.tusExpires(d.s.cfg.TusTimeout)
+		}
 		d.w.WriteHeader(http.StatusCreated)
 		return
 	}

@@ -46,6 +46,7 @@ type UploadImage struct {
 	Code    string    `json:"code,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Task    *Task     `json:"task,omitempty"`
+	Meta    string    `json:"meta,omitempty"`
 	Opened  time.Time `json:"opened"`
 	Ended   time.Time `json:"ended,omitzero"`
 }
@@ -115,7 +116,7 @@ func (u *Upload) image() *UploadImage {
 	return &UploadImage{
 		ID: u.ID, State: u.State.String(), Owner: u.Owner, Path: u.Path, Size: u.Size, SHA1: u.SHA1,
 		IdleNS: int64(u.Idle), Until: u.Until.UTC(), Stored: u.Stored.ranges, Last: u.Last, LastCRC: u.LastCRC,
-		Digest: u.Digest, Code: u.Code, Message: u.Message, Task: u.Task, Opened: u.Opened.UTC(), Ended: u.Ended.UTC(),
+		Digest: u.Digest, Code: u.Code, Message: u.Message, Task: u.Task, Meta: u.Meta, Opened: u.Opened.UTC(), Ended: u.Ended.UTC(),
 	}
 }
 
@@ -189,7 +190,7 @@ func (t *Table) restoreUpload(m *UploadImage, live, task bool) error {
 	u := &Upload{
 		ID: m.ID, Owner: m.Owner, Path: m.Path, Size: m.Size, SHA1: m.SHA1, Idle: time.Duration(m.IdleNS),
 		Until: m.Until.UTC(), State: state, Stored: Set{m.Stored}, Last: m.Last, LastCRC: m.LastCRC, Digest: m.Digest,
-		Code: m.Code, Message: m.Message, Task: m.Task, Opened: m.Opened.UTC(), Ended: m.Ended.UTC(),
+		Code: m.Code, Message: m.Message, Task: m.Task, Meta: m.Meta, Opened: m.Opened.UTC(), Ended: m.Ended.UTC(),
 	}
 	if !live {
 		t.ended[u.ID] = u
