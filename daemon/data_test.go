@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -1066,6 +1067,32 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 		assert.NotEmpty(t, h.Get("Retry-After"))
 	}
 	r.s.transfers.Add(-maxTaskTransfers)
+}
+
+// A daemon that starts or stops does not make clients of tus give up what they
+// have: of HEAD they understand 423 alone.
+func TestTusWhileStarting(t *testing.T) {
+	r := runTasks(t, nil)
+	ask := func(s *server, method, path string) int {
+		f := new(front)
+		if s != nil {
+			f.server.Store(s)
+		}
+		req := httptest.NewRequest(method, path, nil)
+		req.Header.Set(headerTus, tusVersion)
+		req.Header.Set("Authorization", "Bearer "+r.token)
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, req)
+		assert.NotEmpty(t, w.Header().Get("Retry-After"))
+		return w.Code
+	}
+	up := r.creates(10)
+	require.NoError(t, r.stop())
+	assert.Equal(t, 423, ask(nil, "HEAD", up))
+	assert.Equal(t, 423, ask(r.s, "HEAD", up))
+	for method, path := range map[string]string{"PATCH": up, "POST": tusPath, "GET": "/info"} {
+		assert.Equal(t, 503, ask(nil, method, path))
+	}
 }
 
 // Every code is some status.

@@ -109,7 +109,7 @@ func (d *dataRequest) fail(err error) {
 	}
 	if errors.Is(err, actions.ErrStopping) {
 		h.Set("Retry-After", "1")
-		text(d.w, http.StatusServiceUnavailable, "stopping")
+		text(d.w, notNow(d.r), "stopping")
 		return
 	}
 	status, line := dataStatus(err)

@@ -29,7 +29,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := f.server.Load()
 	if s == nil {
 		h.Set("Retry-After", "1")
-		text(w, http.StatusServiceUnavailable, "starting")
+		text(w, notNow(r), "starting")
 		return
 	}
 	if r.Method == http.MethodOptions {

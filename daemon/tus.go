@@ -30,6 +30,16 @@ const (
 
 func isTus(path string) bool { return path+"/" == tusPath || strings.HasPrefix(path, tusPath) }
 
+// notNow is the status of an answer that may be another one in a moment. Clients
+// of tus take any status of HEAD but 423 for the end of the upload, and begin a
+// new one.
+func notNow(r *http.Request) int {
+	if r.Method == http.MethodHead && isTus(r.URL.Path) {
+		return http.StatusLocked
+	}
+	return http.StatusServiceUnavailable
+}
+
 // tusOptions answers what is offered, to clients and to pages of other origins.
 func (s *server) tusOptions(h http.Header) {
 	h.Set("Access-Control-Allow-Methods", "POST, HEAD, PATCH, DELETE, OPTIONS")
