@@ -300,8 +300,11 @@ func TestTornBodies(t *testing.T) {
 			"stalled": func(*slow) {},
 		} {
 			t.Run(name+"/"+end, func(t *testing.T) {
-				t.Parallel()
-				r := runTasks(t, func(c *Config) { c.TransferStall = 300 * time.Millisecond })
+				r := runTasks(t, func(c *Config) {
+					if end == "stalled" {
+						c.TransferStall = time.Second
+					}
+				})
 				s, up := open(r)
 				s.send(data[:500_000])
 				tear(s)
@@ -336,11 +339,11 @@ func TestTornBodies(t *testing.T) {
 // What comes slowly is not torn, and a peer that stops for less than the limit
 // goes on.
 func TestSlowTransfers(t *testing.T) {
-	r := runTasks(t, func(c *Config) { c.TransferStall, c.StallAfter = 400*time.Millisecond, 50*time.Millisecond })
+	r := runTasks(t, func(c *Config) { c.TransferStall, c.StallAfter = 3*time.Second, 200*time.Millisecond })
 	s := r.slow("PUT", r.opens("f", 8), 8)
 	for i := range 8 {
 		s.send([]byte{byte(i)})
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(400 * time.Millisecond) // longer than it may stop in all
 	}
 	code, _, _ := s.answer()
 	assert.Equal(t, 200, code)
@@ -359,7 +362,7 @@ func TestSlowTransfers(t *testing.T) {
 	for range 4 { // longer than StallAfter each time, and than TransferStall in all
 		_, err = io.CopyN(got, res.Body, 1<<20)
 		require.NoError(t, err)
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(800 * time.Millisecond)
 	}
 	_, err = io.Copy(got, res.Body)
 	require.NoError(t, err)
