@@ -194,6 +194,8 @@ func scanUpload(r *imageScan, u *sessions.UploadImage, name []byte) {
 		u.Message = r.text()
 	case "task":
 		scanNew(r, &u.Task, scanTask)
+	case "meta":
+		u.Meta = r.text()
 	case "opened":
 		u.Opened = r.time()
 	case "ended":
