@@ -54,6 +54,11 @@ type Limits struct {
 	// MaxDownloadsPerFile is how many live downloads of one file a subject
 	// may have; default 3.
 	MaxDownloadsPerFile int
+	// MaxStaged is how many bytes all live uploads may hold, tasks included,
+	// MaxStagedPerSubject those of one subject or user: the sizes that were
+	// declared, and of the others what is stored. 0 is no limit. No upload may be
+	// larger.
+	MaxStaged, MaxStagedPerSubject int64
 	// MaxVoidClaims is how many crashes a job may cause or meet before it is
 	// given up: default 20, negative never.
 	MaxVoidClaims int
@@ -62,6 +67,11 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	if l.MaxFileSize <= 0 || l.MaxFileSize > UploadMax {
 		l.MaxFileSize = UploadMax
+	}
+	for _, most := range []int64{l.MaxStaged, l.MaxStagedPerSubject} {
+		if most > 0 {
+			l.MaxFileSize = min(l.MaxFileSize, most)
+		}
 	}
 	if l.MaxDownloadsPerFile <= 0 {
 		l.MaxDownloadsPerFile = 3
@@ -81,6 +91,9 @@ type Observer struct {
 	Action func(name string, code Code, took time.Duration)
 	// BytesIn and BytesOut: file contents received and handed out.
 	BytesIn, BytesOut func(n int64)
+	// Limited: something was refused because of a limit that an operator sets, by
+	// its name: "staged" or "staged_per_subject".
+	Limited func(limit string)
 }
 
 // OrderKey is what requests of one connection are ordered by. It is the

@@ -152,6 +152,10 @@ func (u *upload) afford(ranges []sessions.Range) error {
 	if err := u.engine.cfg.Root.CheckSpace(need); err != nil {
 		return fileError(err)
 	}
+	// What is on its way is not counted yet: the fact that names it decides.
+	if err := u.engine.stagedRoom(u.owner, false, 1); err != nil {
+		return err
+	}
 	u.spare = sessionWindow
 	return nil
 }

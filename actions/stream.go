@@ -174,7 +174,12 @@ func (w *UploadWriter) resize() error {
 		return err
 	}
 	u.placing = true // keeps chunks waiting that come meanwhile
-	err := u.decide(w.call.origin(), func(s *State) (sessions.Fact, error) { return s.sessions.Size(u.id, size) })
+	err := u.decide(w.call.origin(), func(s *State) (sessions.Fact, error) {
+		if err := w.engine.growth(s, u.id, u.owner, false, []sessions.Range{{0, size}}); err != nil {
+			return sessions.Fact{}, err
+		}
+		return s.sessions.Size(u.id, size)
+	})
 	u.placing = false
 	u.cond.Broadcast()
 	if errors.Is(err, sessions.ErrRange) {

@@ -236,6 +236,9 @@ func (u *upload) commitWindow(window []*pendingChunk, file *fsview.Staged) (done
 	}
 	for _, f := range facts {
 		err := u.engine.core.decide(f.from, func(s *State) ([]sessions.Fact, error) {
+			if err := u.engine.growth(s, u.id, u.owner, false, f.body.Ranges); err != nil {
+				return nil, err
+			}
 			fact, last, err := s.sessions.Store(&f.body)
 			completes = completes || last
 			return []sessions.Fact{fact}, err

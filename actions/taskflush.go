@@ -45,8 +45,7 @@ func (t *liveTask) flushOnceLocked(from origin) {
 	}
 	if err == nil {
 		err = t.engine.core.decide(from, func(s *State) ([]journal.Fact, error) {
-			f, _, err := s.sessions.Store(&sessions.Stored{Session: t.id, Ranges: []sessions.Range{r}, CRC32C: crc, Calls: 1})
-			return []journal.Fact{f}, err
+			return t.storeFact(s, &sessions.Stored{Session: t.id, Ranges: []sessions.Range{r}, CRC32C: crc, Calls: 1})
 		})
 	}
 	t.mu.Lock()
@@ -70,6 +69,7 @@ func (t *liveTask) abandonLocked(err error) {
 	switch {
 	case errors.Is(err, sessions.ErrUnknown), errors.Is(err, sessions.ErrState):
 		err = acl.CodeTaskGone
+	case errors.Is(err, acl.CodeDiskFull): // a limit, and no trouble of the disk's
 	case !errors.Is(err, ErrFailed) && !t.ended:
 		t.engine.cfg.Logger.Error().Err(err).Stringer("session", t.id).Msg("write staged bytes")
 	}

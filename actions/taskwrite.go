@@ -260,6 +260,11 @@ func (w *TaskWriter) roomLocked(n int64) error {
 		if err := e.cfg.Library.Contents.CheckSpace(sessionWindow); err != nil {
 			return err
 		}
+		if err := e.stagedRoom(t.owner, true, 1); errors.Is(err, ErrFailed) {
+			return err
+		} else if err != nil {
+			return acl.CodeDiskFull
+		}
 	}
 	for t.flushing && t.held >= 2*sessionWindow {
 		t.cond.Wait()

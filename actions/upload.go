@@ -97,6 +97,9 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 		// The job that asks opened it before a crash.
 		return &UploadOpened{ID: id}, nil
 	}
+	if err := e.stagedRoom(c.Caller.Subject, false, least(a.Size)); err != nil {
+		return nil, err
+	}
 	target, err := e.cfg.Root.Resolve(name)
 	if err != nil {
 		return nil, fileError(err)
@@ -120,6 +123,9 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 	e.uploads[id] = u
 	e.mu.Unlock()
 	err = e.core.decide(c.origin(), func(st *State) ([]sessions.Fact, error) {
+		if err := e.stagedLimit(st, s.Owner, false, least(s.Size)); err != nil {
+			return nil, err
+		}
 		f, err := st.sessions.OpenUpload(sessions.NewUpload{ID: id, Path: s.Path, Size: s.Size, SHA1: s.SHA1, Idle: s.Idle, Meta: s.Meta})
 		return []sessions.Fact{f}, err
 	})
@@ -128,7 +134,11 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 		u.ended = true
 		u.mu.Unlock()
 		e.forget(u)
-		return nil, errors.Join(err, file.Close())
+		failed := errors.Is(err, ErrFailed) // then the start sees to what is left
+		if err = errors.Join(err, file.Close()); !failed {
+			err = errors.Join(err, e.cfg.Root.DropStaged(id.String()))
+		}
+		return nil, err
 	}
 	e.stats.uploads.Add(1)
 	if empty {

@@ -201,6 +201,7 @@ func (t *Table) restoreUpload(m *UploadImage, live, task bool) error {
 		return nil
 	}
 	t.uploads[u.ID] = u
+	t.staged.add(u.holder(), u.holds())
 	t.tasks.opened(u.ID, u.Owner, u.Task, u.Until, true, nil)
 	if task && u.State == Sealed {
 		t.tasks.hold(u.Digest, 1)

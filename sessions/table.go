@@ -130,6 +130,7 @@ type Table struct {
 	downloads  map[ID]*Download
 	endedReads map[ID]*Download
 	tasks      taskIndex
+	staged     staged
 	// queue and taskQueue list what has ended and is remembered, oldest first:
 	// apart, so that tasks, of which there is one for every look at a document,
 	// do not crowd out the others.
@@ -146,6 +147,7 @@ func NewTable() *Table {
 		downloads:  make(map[ID]*Download),
 		endedReads: make(map[ID]*Download),
 		tasks:      newTaskIndex(),
+		staged:     staged{by: make(map[holder]int64)},
 	}
 }
 
@@ -204,16 +206,20 @@ func (t *Table) applyRanges(e *journal.Entry) error {
 		return fmt.Errorf("%s: %s: %w", e.Kind, b.Session, ErrUnknown)
 	}
 	if e.Kind == KindUploadUnstored {
-		for _, r := range b.Ranges {
-			u.Stored.Remove(r)
-		}
+		t.change(u, func() {
+			for _, r := range b.Ranges {
+				u.Stored.Remove(r)
+			}
+		})
 		// What the last fact vouched for is no longer what it was.
 		u.Last, u.LastCRC = u.Last[:0], 0
 		return nil
 	}
-	for _, r := range b.Ranges {
-		u.Stored.Add(r)
-	}
+	t.change(u, func() {
+		for _, r := range b.Ranges {
+			u.Stored.Add(r)
+		}
+	})
 	u.Last, u.LastCRC = append(u.Last[:0], b.Ranges...), b.CRC32C
 	return nil
 }
@@ -237,6 +243,7 @@ func (t *Table) applyUploadOpened(e *journal.Entry) error {
 		u.Until = *b.Until
 	}
 	t.uploads[u.ID] = u
+	t.staged.add(u.holder(), u.holds())
 	t.tasks.opened(u.ID, u.Owner, u.Task, u.Until, true, nil)
 	return nil
 }
@@ -278,9 +285,9 @@ func (t *Table) applyUpload(e *journal.Entry) error {
 	}
 	switch e.Kind {
 	case KindUploadSized:
-		u.Size = b.Size
+		t.change(u, func() { u.Size = b.Size })
 	case KindUploadTruncated:
-		u.Stored.Remove(Range{b.Size, max(b.Size, u.Stored.End())})
+		t.change(u, func() { u.Stored.Remove(Range{b.Size, max(b.Size, u.Stored.End())}) })
 		u.Last, u.LastCRC = u.Last[:0], 0
 	case KindUploadSealed:
 		u.State, u.Digest = Sealed, b.Digest
@@ -315,6 +322,7 @@ func (t *Table) end(u *Upload, s State, at time.Time) {
 	u.State, u.Ended = s, at
 	u.Last, u.LastCRC = nil, 0
 	delete(t.uploads, u.ID)
+	t.staged.add(u.holder(), -u.holds())
 	t.ended[u.ID] = u
 	t.remember(u.ID, u.Task != nil, at)
 }
