@@ -159,7 +159,7 @@ func (e *Engine) readNoted(d *download, from origin, a *DownloadChunk) (*Content
 	if ended {
 		return nil, Errorf(CodeNoTransfer, "no download %s", a.Session)
 	}
-	if a.From < 0 || a.From > a.To || a.To > d.Identity.Size || a.To-a.From > DownloadSpan {
+	if !d.spans(a) {
 		return nil, Errorf(CodeParam, "range: %d..%d of a file of %d bytes", a.From, a.To, d.Identity.Size)
 	}
 	pooled := contentPool.Get().(*[]byte)
@@ -176,6 +176,12 @@ func (e *Engine) readNoted(d *download, from origin, a *DownloadChunk) (*Content
 		e.cfg.Observe.BytesOut(a.To - a.From)
 	}
 	return out, nil
+}
+
+// spans tells whether the file has the range that a chunk asks for, which is not
+// too long.
+func (d *download) spans(a *DownloadChunk) bool {
+	return a.From >= 0 && a.From <= a.To && a.To <= d.Identity.Size && a.To-a.From <= DownloadSpan
 }
 
 // readBound reads from the file the session is bound to. The file is opened

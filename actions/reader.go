@@ -65,6 +65,16 @@ func (r *DownloadReader) open(id sessions.ID, signed bool) error {
 	return nil
 }
 
+// DownloadOwner is the subject that opened a live download, "" if there is none.
+func (e *Engine) DownloadOwner(id sessions.ID) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if d := e.downloads[id]; d != nil {
+		return d.Owner
+	}
+	return ""
+}
+
 // File is the open file, at its beginning. It stays the reader's.
 func (r *DownloadReader) File() *os.File { return r.file.OS() }
 

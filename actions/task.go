@@ -116,6 +116,9 @@ func (t *Task) FakeName() string { return fakeName(t.id) }
 
 func fakeName(id sessions.ID) string { return strings.ReplaceAll(id.String(), "-", "") }
 
+// Owner is the user whose task it is.
+func (t *Task) Owner() string { return t.owner }
+
 // Writes tells whether it is a write task.
 func (t *Task) Writes() bool { return t.write }
 

@@ -29,6 +29,8 @@ type Config struct {
 	// MaxPending is how many requests of one connection may wait for their
 	// answer, default 256; further ones are refused.
 	MaxPending int
+	// Load are the limits on what all callers, and each, may have at one time.
+	Load Load
 	// SplitListing puts directories into a list of their own in the answer of
 	// get_directory_info.
 	SplitListing bool
@@ -167,6 +169,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Version, "dev")
 	set(&c.MaxMessage, 16<<20)
 	set(&c.MaxPending, 256)
+	c.Load = c.Load.withDefaults()
 	set(&c.MinFree, 64<<20)
 	set(&c.PingEvery, 20*time.Second)
 	set(&c.SilentAfter, 45*time.Second)

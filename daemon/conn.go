@@ -16,7 +16,8 @@ type conn struct {
 	// Owned by the reader.
 	caller actions.Caller
 	known  bool // logged in, or came with a token
-	wrong  int  // wrong tokens so far
+	as     subject
+	wrong  int // wrong tokens so far
 	aside  [1]byte
 	expect int // the buffer the last message took: the next is often like it
 
@@ -61,4 +62,5 @@ func (c *conn) end() {
 	// nothing now, and leaves its record.
 	c.over()
 	c.s.forget(c, &c.s.panels, !c.known)
+	c.s.connections.give(c.as)
 }

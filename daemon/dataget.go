@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -24,13 +25,9 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Access-Control-Expose-Headers", dataExposed)
+	var ok bool
 	d := &dataRequest{s: s, w: w, r: r, action: "file_download_chunk", ref: uuid.NewString()}
 	d.hurryBody()
-	release, ok := s.transfer(w)
-	if !ok {
-		return
-	}
-	defer release()
 	signed := r.URL.Query().Has("sig")
 	if signed {
 		if err := s.tokens.checkURL(r.URL.Path, r.URL.Query()); err != nil {
@@ -61,12 +58,29 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) {
 
 // get sends the file, or a range of it.
 func (d *dataRequest) get(id sessions.ID, signed bool) {
+	if signed {
+		// Whoever has the address stands for whoever opened the download. Of one that
+		// has ended nobody is known, and nothing is sent.
+		d.who.Subject = d.s.engine.DownloadOwner(id)
+	}
+	if d.r.Method == http.MethodGet && d.who.Subject != "" {
+		release, ok := d.transfer()
+		if !ok {
+			return
+		}
+		defer release()
+	}
 	from, err := d.s.engine.OpenReader(d.who, id, signed)
 	if err != nil {
 		d.fail(err)
 		return
 	}
-	out := &dataAnswer{taskAnswer: taskAnswer{d.w, "no-store"}, from: from}
+	ctx, cut := context.WithCancel(d.r.Context())
+	defer cut()
+	out := &dataAnswer{taskAnswer: taskAnswer{d.w, "no-store", d.s.paceOf(ctx, subjectOf(d.who))}, from: from, most: dataPiece, cut: cut}
+	if d.s.pace != nil {
+		out.most = pacePiece
+	}
 	d.serve(out)
 	if err := from.Close(); errors.Is(err, actions.ErrFailed) || out.err != nil {
 		panic(http.ErrAbortHandler) // nothing may be answered, or what was is not whole
@@ -79,7 +93,10 @@ func (d *dataRequest) serve(out *dataAnswer) {
 	defer p.bear(d.s.cfg.TransferStall)()
 	// A peer that takes nothing holds up the writing, which looks at nothing else
 	// meanwhile.
-	defer d.s.cutWhen(nil, func() { _ = p.Close() })()
+	defer d.s.cutWhen(nil, func() {
+		out.cut()
+		_ = p.Close()
+	})()
 	if !oneRange(r.Header.Values("Range")) {
 		r.Header.Del("Range")
 	}
@@ -110,6 +127,9 @@ func (s seekOnly) Seek(off int64, whence int) (int64, error) { return s.f.Seek(o
 type dataAnswer struct {
 	taskAnswer
 	from *actions.DownloadReader
+	// most is how much is sent at a time, cut ends the wait for bandwidth.
+	most int64
+	cut  func()
 	// err is why the answer is not whole.
 	err error
 }
@@ -128,7 +148,10 @@ func (a *dataAnswer) ReadFrom(r io.Reader) (written int64, err error) {
 		return 0, err
 	}
 	for part.N > 0 {
-		n := min(part.N, dataPiece)
+		n := min(part.N, a.most)
+		if err := a.pace(n); err != nil {
+			return written, err
+		}
 		if err := a.from.Next(at, at+n); err != nil {
 			return written, err
 		}

@@ -35,15 +35,19 @@ func allowData(h http.Header) {
 }
 
 // transfer makes room for one more transfer over HTTP, or answers that there is
-// none.
-func (s *server) transfer(w http.ResponseWriter) (release func(), ok bool) {
-	if s.transfers.Add(1) > maxTaskTransfers {
-		s.transfers.Add(-1)
-		w.Header().Set("Retry-After", "5")
-		text(w, http.StatusServiceUnavailable, "too many transfers")
-		return nil, false
+// none: before anything is read of a body.
+func (d *dataRequest) transfer() (release func(), ok bool) {
+	who, full := subjectOf(d.who), (*actions.Error)(nil)
+	if full = d.s.transfers.take(who); full == nil {
+		return func() { d.s.transfers.give(who) }, true
 	}
-	return func() { s.transfers.Add(-1) }, true
+	status := http.StatusServiceUnavailable
+	if full == d.s.transfers.fullEach && !isTus(d.r.URL.Path) { // its clients give up on what is below 500
+		status = http.StatusTooManyRequests
+	}
+	d.w.Header().Set("Retry-After", comeAgain)
+	d.refused(status, full.Code, full.Detail)
+	return nil, false
 }
 
 // holder is whoever a token speaks for; without a good one the answer is made.
@@ -101,20 +105,20 @@ func (d *dataRequest) fail(err error) {
 	var torn *tornBody
 	if errors.As(err, &torn) {
 		h.Set("Connection", "close")
-		if torn.status == http.StatusServiceUnavailable {
-			h.Set("Retry-After", "1")
-		}
 		text(d.w, torn.status, torn.line)
 		return
 	}
 	if errors.Is(err, actions.ErrStopping) {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", "1") // beside 423, too
 		text(d.w, notNow(d.r), "stopping")
 		return
 	}
 	status, line := dataStatus(err)
-	if status == http.StatusTooManyRequests || status == http.StatusLocked {
+	switch {
+	case status == http.StatusLocked:
 		h.Set("Retry-After", "1")
+	case errors.Is(err, actions.ErrStaged), errors.Is(err, actions.ErrStagedOwn):
+		h.Set("Retry-After", comeAgain)
 	}
 	text(d.w, status, line)
 }
@@ -136,6 +140,8 @@ func dataStatus(err error) (status int, line string) {
 		return http.StatusConflict, line
 	case actions.ErrChecksum:
 		return statusChecksum, line
+	case actions.ErrStaged, actions.ErrStagedOwn:
+		return http.StatusInsufficientStorage, line
 	}
 	switch refusal.Code {
 	case actions.CodePermission, actions.CodeAccess:
@@ -181,9 +187,8 @@ func (d *dataRequest) receive(id sessions.ID, o actions.ReceiveOptions) (st acti
 	if err != nil {
 		return st, err
 	}
-	body := &taskBody{from: d.r.Body, stall: s.cfg.TransferStall}
-	body.clock.set = http.NewResponseController(d.w).SetReadDeadline
-	unwatch := s.cutWhen(into.Done(), body.clock.cutNow)
+	body, cut := s.bodyOf(d.w, d.r, s.cfg.TransferStall, subjectOf(d.who))
+	unwatch := s.cutWhen(into.Done(), cut)
 	buf := dataBuffers.Get().(*[dataBuffer]byte)
 	broken := body.copyTo(into, buf[:])
 	dataBuffers.Put(buf)

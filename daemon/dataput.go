@@ -21,13 +21,6 @@ func (s *server) upload(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Expose-Headers", dataExposed)
 	d := &dataRequest{s: s, w: w, r: r, action: "file_upload_chunk", ref: uuid.NewString()}
 	d.hurryBody()
-	if r.Method != http.MethodHead {
-		release, ok := s.transfer(w)
-		if !ok {
-			return
-		}
-		defer release()
-	}
 	var ok bool
 	if d.who, ok = s.holder(w, r, bearer(r)); !ok {
 		return
@@ -86,6 +79,11 @@ func (d *dataRequest) put(id sessions.ID) {
 
 // store takes the body in and answers with how the upload then stands.
 func (d *dataRequest) store(id sessions.ID, o actions.ReceiveOptions) {
+	release, ok := d.transfer()
+	if !ok {
+		return
+	}
+	defer release()
 	st, err := d.receive(id, o)
 	h := d.w.Header()
 	tellUpload(h, &st)

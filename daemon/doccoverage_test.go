@@ -100,6 +100,7 @@ var neverAnswered = map[acl.Code]string{
 	acl.CodeTooBig:        "only transfers of a task end so",
 	acl.CodeDiskFull:      "only transfers of a task end so: requests store no contents",
 	acl.CodeBroken:        "only transfers of a task end so",
+	acl.CodeBusy:          "only transfers of a task end so",
 }
 
 // docsCovered compares what the transcripts have shown with what there is to

@@ -27,8 +27,9 @@ type docSession struct {
 type docReply struct {
 	text []byte
 	then docThen
-	// known: the request showed who asks.
+	// known: the request showed who asks, and that is user.
 	known bool
+	user  string
 	// malformed: it was no request at all.
 	malformed bool
 	// large tells a reply of any size, which holds cost bytes of the listings'
@@ -79,7 +80,10 @@ func (d *docSession) do(life context.Context, by holder, text []byte) docReply {
 		Username: req.Username, Token: req.Token, Peer: d.peer, Local: d.set.Local,
 		Via: d.via, Ref: req.TraceID, Action: req.Action,
 	})
-	r := docReply{large: large, known: actions.Knows(req.Action, err)}
+	r := docReply{large: large, known: actions.Knows(req.Action, err), user: req.Username}
+	if a, ok := req.Action.(*actions.Login); ok {
+		r.user = a.Username
+	}
 	switch {
 	case errors.Is(err, actions.ErrStopping):
 		r.then = docGone

@@ -23,6 +23,7 @@ type docConn struct {
 	// mu guards what follows, too.
 
 	known   bool          // a request showed who asks
+	as      subject       // who that was
 	waiting []*docMessage // read, and not begun
 	held    int           // bytes of them
 	serving bool          // somebody answers
@@ -46,10 +47,15 @@ func (s *server) upgradeDoc(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ip := hostOf(r.RemoteAddr)
-	if !s.reserve(&s.documents, true) {
+	full := s.connections.take(subject{}) != nil
+	if !full && !s.reserve(&s.documents, true) {
+		s.connections.give(subject{})
+		full = true
+	}
+	if full {
 		s.engine.CountRefused("document busy", ip)
-		w.Header().Set("Retry-After", "5")
-		text(w, http.StatusServiceUnavailable, "too many connections that are not logged in")
+		w.Header().Set("Retry-After", comeAgain)
+		text(w, http.StatusServiceUnavailable, "too many connections")
 		return
 	}
 	c := &docConn{session: newDocSession(s, r.RemoteAddr, "ws "+r.RemoteAddr)}
@@ -62,6 +68,7 @@ func (s *server) upgradeDoc(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil { // it has answered
 		s.acquainted(&s.documents)
+		s.connections.give(subject{})
 		return
 	}
 	c.ws = ws
@@ -110,7 +117,8 @@ func (c *docConn) read() {
 func (c *docConn) await() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.quitting && (len(c.waiting) >= maxDocWaiting || c.held >= maxDocHeld) {
+	for !c.quitting && (len(c.waiting) >= maxDocWaiting || c.held >= maxDocHeld ||
+		c.held > 0 && c.s.inbound.Load() > maxInboundAll) {
 		c.pause()
 		c.room.Wait()
 	}
@@ -155,6 +163,7 @@ func (c *docConn) submit(m *docMessage) {
 	}
 	c.waiting = append(c.waiting, m)
 	c.held += len(m.text)
+	c.s.inbound.Add(int64(len(m.text)))
 	c.s.metrics.pending.Inc()
 	if !c.serving {
 		c.serving = true
@@ -196,6 +205,7 @@ func (c *docConn) next() *docMessage {
 	c.waiting[0] = nil
 	c.waiting = c.waiting[1:]
 	c.held -= len(m.text)
+	c.s.inbound.Add(-int64(len(m.text)))
 	c.room.Broadcast()
 	return m
 }
@@ -204,13 +214,14 @@ func (c *docConn) next() *docMessage {
 // done, and nobody was told otherwise.
 func (c *docConn) forsakeLocked() {
 	c.s.metrics.pending.Sub(float64(len(c.waiting)))
+	c.s.inbound.Add(-int64(c.held))
 	c.waiting, c.held = nil, 0
 }
 
 // answer queues a reply and does what follows it; how is for closing.
 func (c *docConn) answer(r docReply, how *closing) {
-	if r.known {
-		c.learn() // before the reply leaves: the next message may be a long one
+	if r.known && !c.learn(r.user) && r.then == docStay { // before the reply leaves: the next message may be a long one
+		r.then, how = docLeave, &closing{code: websocket.StatusTryAgainLater, reason: "too many connections"}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,18 +240,25 @@ func (c *docConn) answer(r docReply, how *closing) {
 	}
 }
 
-// learn notes that the peer is no stranger any more.
-func (c *docConn) learn() {
+// learn notes that the peer is no stranger any more. It returns false if that user
+// has as many connections as one may: this one has to go.
+func (c *docConn) learn(user string) bool {
 	c.mu.Lock()
 	first := !c.known && !c.dead // what is dead is forgotten as what it was
+	fits := true
 	if first {
 		c.known = true
 		c.loginBy.Store(0)
+		as := subject{user, true}
+		if fits = c.s.connections.move(subject{}, as) == nil; fits {
+			c.as = as
+		}
 	}
 	c.mu.Unlock()
 	if first {
 		c.s.acquainted(&c.s.documents)
 	}
+	return fits
 }
 
 func (c *docConn) sendLocked(r docReply) {
@@ -284,7 +302,8 @@ func (c *docConn) end() {
 	if !c.serving {
 		c.forsakeLocked()
 	}
-	known := c.known
+	known, as := c.known, c.as
 	c.mu.Unlock()
 	c.s.forget(c, &c.s.documents, !known)
+	c.s.connections.give(as)
 }

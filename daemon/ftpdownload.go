@@ -32,7 +32,7 @@ func (d *ftpDownload) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
 	switch {
 	case err == nil:
-		return n, nil
+		return n, d.session.pace(outward, n)
 	case !errors.Is(err, io.EOF):
 		return n, d.session.answerTo(err)
 	}

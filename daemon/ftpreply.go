@@ -67,6 +67,8 @@ func ftpReplyOf(err error) *ftpReply {
 		return &ftpReply{552, "The file is too big."}
 	case acl.CodeDiskFull:
 		return &ftpReply{452, "Insufficient storage space."}
+	case acl.CodeBusy:
+		return &ftpReply{450, "Too many transfers; try again later."}
 	case acl.CodeBroken:
 		return &ftpReply{426, "Another transfer took over; transfer aborted."}
 	}

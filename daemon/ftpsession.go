@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	ftpserver "github.com/fclairamb/ftpserverlib"
 
 	"waybill/actions"
+	"waybill/fsview/acl"
 )
 
 // ftpSession is one control connection with its data connections. The library
@@ -44,6 +46,8 @@ type ftpSession struct {
 	accepting, aborted, sealed bool
 	// why is what a transfer that was cut is answered with, nil if it was not.
 	why *ftpReply
+	// paced is closed, and nil, once the transfer must not wait for bandwidth.
+	paced chan struct{}
 	// stopping: no further command. closed: nothing works any more.
 	stopping, closed bool
 }
@@ -136,22 +140,56 @@ func (s *ftpSession) inTransfer() bool {
 	return s.busy
 }
 
-// open admits one more open file, unless the session is over.
+// open admits one more open file, unless the session is over, or there are as many
+// transfers as there may be.
 func (s *ftpSession) open() error {
+	if s.f.s.transfers.take(s.subject()) != nil {
+		return s.refuse(acl.CodeBusy, ftpReplyOf(acl.CodeBusy))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
+		s.f.s.transfers.give(s.subject())
 		return replyStopping
 	}
 	s.handles++
+	s.paced = make(chan struct{})
 	return nil
 }
 
 func (s *ftpSession) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.f.s.transfers.give(s.subject())
 	s.handles--
+	s.hurryLocked()
 	s.cond.Broadcast()
+}
+
+// subject is whose task the session is for.
+func (s *ftpSession) subject() subject { return subject{s.task.Owner(), true} }
+
+// pace waits for the bandwidth of n bytes of the running transfer, until that is
+// cut.
+func (s *ftpSession) pace(way direction, n int) error {
+	if s.f.s.pace == nil {
+		return nil
+	}
+	s.mu.Lock()
+	quit := s.paced
+	s.mu.Unlock()
+	if quit == nil || s.f.s.pace.wait(context.Background(), quit, s.subject(), way, int64(n)) != nil {
+		return s.broken(replyCut)
+	}
+	return nil
+}
+
+// hurryLocked ends that wait, for good.
+func (s *ftpSession) hurryLocked() {
+	if s.paced != nil {
+		close(s.paced)
+		s.paced = nil
+	}
 }
 
 // declare notes the final length of the next upload.
@@ -178,6 +216,7 @@ func (s *ftpSession) abort() {
 	sealed := s.sealed
 	if !sealed {
 		s.aborted = s.busy
+		s.hurryLocked()
 	}
 	if s.accepting && s.listener != nil {
 		_ = s.listener.Listener.Close() // a listener: nothing is lost
@@ -212,6 +251,7 @@ func (s *ftpSession) cutLocked() {
 	if s.data != nil {
 		_ = s.data.Conn.Close() // that fails the transfer
 	}
+	s.hurryLocked()
 }
 
 // broken is the answer to a transfer whose data connection failed.

@@ -93,6 +93,9 @@ func (u *ftpUpload) Write(p []byte) (int, error) {
 	if err := u.begin(); err != nil {
 		return 0, err
 	}
+	if err := u.session.pace(inward, len(p)); err != nil {
+		return 0, err
+	}
 	n, err := u.w.Write(p)
 	if err != nil {
 		return n, u.session.answerTo(err)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -99,8 +100,11 @@ func only(w http.ResponseWriter, r *http.Request, handle http.HandlerFunc, metho
 	text(w, http.StatusMethodNotAllowed, "method not allowed")
 }
 
-// text answers with one line.
+// text answers with one line. Whoever may come again is told when.
 func text(w http.ResponseWriter, status int, line string) {
+	if h := w.Header(); (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && h.Get("Retry-After") == "" {
+		h.Set("Retry-After", "1")
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(line + "\n")) // the client has gone if this fails
@@ -144,14 +148,20 @@ func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	stranger := token == ""
+	as := subjectOf(caller)
+	if full := s.connections.take(as); full != nil {
+		s.refuseConnection(w, r, caller, full)
+		return
+	}
 	if !s.reserve(&s.panels, stranger) {
+		s.connections.give(as)
 		s.engine.CountRefused("busy", ip)
-		w.Header().Set("Retry-After", "5")
+		w.Header().Set("Retry-After", comeAgain)
 		text(w, http.StatusServiceUnavailable, "too many connections that are not logged in")
 		return
 	}
 	c := newConn(s, peerOf(r), ip)
-	c.caller, c.known, c.via = caller, !stranger, "ws "+r.RemoteAddr
+	c.caller, c.known, c.as, c.via = caller, !stranger, as, "ws "+r.RemoteAddr
 	c.caller.Via = c.via
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // panels come from anywhere; a token is what counts
@@ -162,6 +172,7 @@ func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
 		if stranger {
 			s.acquainted(&s.panels)
 		}
+		s.connections.give(as)
 		return
 	}
 	c.ws = ws
@@ -172,6 +183,29 @@ func (s *server) upgrade(w http.ResponseWriter, r *http.Request) {
 		ws.SetReadLimit(s.cfg.MaxMessage)
 	}
 	s.start(c, &s.panels)
+}
+
+// refuseConnection answers somebody who finds as many connections as there may be:
+// whoever is known leaves a record, as of a login that was refused.
+func (s *server) refuseConnection(w http.ResponseWriter, r *http.Request, who actions.Caller, full *actions.Error) {
+	status := http.StatusServiceUnavailable
+	if who.Subject == "" {
+		s.engine.CountRefused("busy", hostOf(r.RemoteAddr))
+	} else {
+		who.Via = "ws " + r.RemoteAddr
+		switch err := s.engine.Refuse(s.patience, who, "", "login", full); {
+		case errors.Is(err, actions.ErrFailed):
+			panic(http.ErrAbortHandler) // nothing may be answered
+		case err != nil:
+			text(w, status, "stopping")
+			return
+		}
+		if full == s.connections.fullEach {
+			status = http.StatusTooManyRequests
+		}
+	}
+	w.Header().Set("Retry-After", comeAgain)
+	text(w, status, full.Detail)
 }
 
 // bearer is the token of the Authorization header, "" if there is none.

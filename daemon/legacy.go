@@ -46,7 +46,7 @@ func (s *server) startLegacy(addr string) (service, string, error) {
 		return nil, "", err
 	}
 	l := &legacy{
-		s: s, ln: peerListener{ln, s.cfg.StallAfter}, key: key, quit: make(chan struct{}),
+		s: s, ln: peerListener{Listener: ln, stall: s.cfg.StallAfter}, key: key, quit: make(chan struct{}),
 		conns: make(map[*legacyConn]struct{}), strange: make(map[netip.Prefix]int),
 	}
 	s.metrics.documents("tcp", l.counts)

@@ -53,10 +53,8 @@ const (
 	ftpLinger     = time.Second
 	ftpLingerStep = 20 * time.Millisecond
 
-	// maxTaskTransfers bounds the transfers of tasks over HTTP, taskBuffer is what
-	// each copies at a time.
-	maxTaskTransfers = 512
-	taskBuffer       = 64 << 10
+	// taskBuffer is what a transfer of a task over HTTP copies at a time.
+	taskBuffer = 64 << 10
 	// dataBuffer is the same for /upload and /tus, dataPiece how much of a file is
 	// sent between two looks at it.
 	dataBuffer = 256 << 10
@@ -127,6 +125,21 @@ const (
 	// lingerBytes is how much is read and dropped after a message that was
 	// too big, so that its sender gets to see why it was closed.
 	lingerBytes = 64 << 20
+
+	// spareSockets is how many TCP connections the HTTP listener takes beyond what
+	// Load lets through.
+	spareSockets = 1024
+	// comeAgain is for how many seconds somebody is asked to stay away who found a
+	// limit of Load reached.
+	comeAgain = "5"
+	// paceStep is what a transfer may move before it is another one's turn, while
+	// there is a bandwidth to keep to; pacePiece is how much of a file is then sent
+	// at a time.
+	paceStep  = 64 << 10
+	pacePiece = 4 * paceStep
+	// minSweep is how many subjects a pacer keeps in mind before it looks for some
+	// to forget.
+	minSweep = 256
 
 	maxHeaderBytes    = 64 << 10
 	readHeaderWithin  = 10 * time.Second

@@ -46,6 +46,16 @@ func (c *conn) login(t *ticket, req *panelwire.Request) {
 		return
 	}
 	caller.Via = c.via
+	as := subjectOf(caller)
+	if full := c.s.connections.move(c.as, as); full != nil {
+		if err := c.s.engine.Refuse(context.Background(), caller, t.req.ID, "login", full); err != nil {
+			c.finish(t, reply{}, false)
+			return
+		}
+		c.answer(t, c.s.failed(t, full))
+		return
+	}
+	c.as = as
 	if err := c.s.engine.Note(context.Background(), caller, t.req.ID, "login"); err != nil {
 		c.finish(t, reply{}, false)
 		return

@@ -28,6 +28,8 @@ type metrics struct {
 	slowClosed    prometheus.Counter
 	undecryptable prometheus.Counter
 	pending       prometheus.Gauge
+	limits        *prometheus.CounterVec
+	paced         *prometheus.CounterVec
 	pushFailures  prometheus.Counter
 	pruneFailures prometheus.Counter
 }
@@ -66,10 +68,16 @@ func newMetrics() *metrics {
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "waybill_pending_requests", Help: "Requests without an answer yet, on all connections.",
 		}),
+		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "waybill_limit_refusals_total", Help: "What was refused because a limit was reached, by limit.",
+		}, []string{"limit"}),
+		paced: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "waybill_bandwidth_wait_seconds_total", Help: "Time that transfers have waited for bandwidth, by direction.",
+		}, []string{"direction"}),
 	}
 	m.registry.MustRegister(m.actions, m.actionSeconds, m.bytesIn, m.bytesOut, m.messageBytes, m.replyBytes,
-		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending, m.pushFailures,
-		m.pruneFailures,
+		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending, m.limits, m.paced,
+		m.pushFailures, m.pruneFailures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
@@ -84,6 +92,14 @@ func (m *metrics) action(name string, code actions.Code, took time.Duration) {
 	}
 }
 
+// limited counts what was refused because of a limit.
+func (m *metrics) limited(limit string) { m.limits.WithLabelValues(limit).Inc() }
+
+// waited counts time that was waited for bandwidth.
+func (m *metrics) waited(way direction, d time.Duration) {
+	m.paced.WithLabelValues([...]string{inward: "in", outward: "out"}[way]).Add(d.Seconds())
+}
+
 // observer is how the engine tells.
 func (m *metrics) observer() actions.Observer {
 	return actions.Observer{
@@ -95,6 +111,7 @@ func (m *metrics) observer() actions.Observer {
 		Action:   m.action,
 		BytesIn:  func(n int64) { m.bytesIn.Add(float64(n)) },
 		BytesOut: func(n int64) { m.bytesOut.Add(float64(n)) },
+		Limited:  m.limited,
 	}
 }
 
@@ -152,6 +169,9 @@ func (m *metrics) watch(s *server) {
 	})
 	gauge("connections", conns, prometheus.Labels{"state": "unauthenticated"}, func() float64 {
 		return float64(s.counts(&s.panels).strangers)
+	})
+	gauge("transfers", "Bodies that come or go over HTTP and FTPS.", nil, func() float64 {
+		return float64(s.transfers.count())
 	})
 	gauge("inbound_bytes", "Memory of messages being read or worked on.", nil, func() float64 {
 		return float64(s.inbound.Load())

@@ -18,17 +18,47 @@ import (
 type peerListener struct {
 	net.Listener
 	stall time.Duration
+	// room, if not nil, is how many there may be at one time.
+	room *socketRoom
+}
+
+// socketRoom counts the TCP connections of a listener.
+type socketRoom struct {
+	most int64 // 0 for any number
+	open atomic.Int64
+	// refused is told of a connection that is closed because there are too many.
+	refused func(remote string)
+}
+
+// busyAnswer is what such a connection gets, whatever it would have asked for.
+const busyAnswer = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: " + comeAgain +
+	"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+// admit takes a connection in, or answers and closes it.
+func (r *socketRoom) admit(c net.Conn) bool {
+	if r == nil || r.open.Add(1) <= r.most || r.most == 0 {
+		return true
+	}
+	r.open.Add(-1)
+	r.refused(c.RemoteAddr().String())
+	_ = c.SetWriteDeadline(time.Now().Add(acceptPause)) // nothing was sent before: the kernel takes it
+	_, _ = io.WriteString(c, busyAnswer)
+	_ = c.Close()
+	return false
 }
 
 func (l peerListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
+	for err == nil && !l.room.admit(c) {
+		c, err = l.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}
 	if tcp, ok := c.(*net.TCPConn); ok {
 		limitUnsent(tcp)
 	}
-	p := &peer{Conn: c, stall: l.stall}
+	p := &peer{Conn: c, stall: l.stall, room: l.room}
 	p.touch()
 	return p, nil
 }
@@ -68,6 +98,9 @@ func (p *peer) unsent() (n int, err error) {
 type peer struct {
 	net.Conn
 	stall time.Duration
+	// room is where the connection is counted until it is closed, nil for nowhere.
+	room   *socketRoom
+	closed atomic.Bool
 	// patience is what stands in for stall, if it is longer: see bear.
 	patience atomic.Int64
 
@@ -76,6 +109,14 @@ type peer struct {
 	// writing is held for one Write, or for one frame that takes several:
 	// close frames come from the library whenever it wants.
 	writing sync.Mutex
+}
+
+// Close closes the connection, which is then counted no more.
+func (p *peer) Close() error {
+	if !p.closed.Swap(true) && p.room != nil {
+		p.room.open.Add(-1)
+	}
+	return p.Conn.Close()
 }
 
 // Read notes when bytes came, be it in the middle of a frame.

@@ -14,6 +14,7 @@ import (
 // stops or its journal failed.
 func (c *conn) perform(t *ticket) (r reply, ok bool) {
 	ctx := c.s.patience
+	c.paced(t)
 	if t.cost > 0 && !c.afford(t) {
 		// Nobody will read it; all that is owed is the record.
 		t.refusal = actions.Errorf(actions.CodeRequest, "the connection was lost before it ran")
@@ -34,6 +35,23 @@ func (c *conn) perform(t *ticket) (r reply, ok bool) {
 		t.pool.adjust(&c.socket, t.cost, r.cost)
 	}
 	return r, true
+}
+
+// paced waits for the bandwidth of a request that moves bytes of files: before
+// anything is held that others wait for.
+func (c *conn) paced(t *ticket) {
+	if c.s.pace == nil || t.refusal != nil {
+		return
+	}
+	in, out := c.s.engine.Moves(t.action)
+	who := subjectOf(t.caller)
+	err := c.s.pace.wait(c.s.life, c.gone, who, inward, in)
+	if err == nil {
+		err = c.s.pace.wait(c.s.life, c.gone, who, outward, out)
+	}
+	if err != nil {
+		t.refusal = actions.Errorf(actions.CodeRequest, "there was no bandwidth before the connection or the daemon ended")
+	}
 }
 
 // work is the request itself. Errors that are no *actions.Error mean that

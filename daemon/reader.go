@@ -74,13 +74,13 @@ func (c *conn) handle(kind websocket.MessageType, m *message) {
 	c.s.metrics.messageBytes.Add(float64(len(m.buf)))
 	c.mu.Lock()
 	ignore := c.quitting || c.stopping
-	full := c.pending >= c.s.cfg.MaxPending
+	many := c.pending >= c.s.cfg.MaxPending
 	c.mu.Unlock()
 	if ignore {
 		m.release()
 		return
 	}
-	q := query{full: full}
+	var q query
 	if kind == websocket.MessageText {
 		q.req, q.err = panelwire.DecodeText(m.buf)
 	} else {
@@ -97,6 +97,8 @@ func (c *conn) handle(kind websocket.MessageType, m *message) {
 		m.release()
 		return
 	}
+	q.full = c.fits(many)
+	t.reserved = q.full == nil
 	t.refusal = t.judge(&q)
 	t.price()
 	if a, ok := t.action.(*actions.UploadChunk); ok {
@@ -110,9 +112,10 @@ func (c *conn) handle(kind websocket.MessageType, m *message) {
 	}
 	switch _, ping := t.action.(actions.Ping); {
 	case ping && t.cost == 0:
+		t.unreserve()
 		c.answer(t, c.s.ok(t, &actions.Pong{TimeMS: c.s.unixMS()}))
 		c.s.metrics.action("ping", actions.CodeOK, 0)
-	case full && t.refusal != nil:
+	case q.full != nil && t.refusal != nil:
 		// Done here, a flood waits for its own refusals.
 		r, ok := c.perform(t)
 		c.finish(t, r, ok)
@@ -129,7 +132,17 @@ type query struct {
 	req   panelwire.Request
 	frame *panelwire.Frame // of an upload frame, which has no envelope
 	err   error            // why it could not be read
-	full  bool             // the connection has as many requests as it may
+	full  *actions.Error   // there are as many requests as there may be; nil if not
+}
+
+// fits counts one more pending request of the caller: nil, or why there may not be
+// one more. many: the connection has as many as it may.
+func (c *conn) fits(many bool) *actions.Error {
+	if many {
+		c.s.metrics.limited("pending_per_connection")
+		return actions.Errorf(actions.CodeRateLimit, "%d requests are pending", c.s.cfg.MaxPending)
+	}
+	return c.s.pendings.take(subjectOf(c.caller))
 }
 
 // is reports whether the message is a readable request for a plain action.
@@ -178,8 +191,8 @@ func (t *ticket) judge(q *query) *actions.Error {
 		return actions.Errorf(actions.CodeUnknownAction, "%s cannot run in the background", spec.Name)
 	case !t.caller.Permissions.Allow(spec.Permission):
 		return actions.Errorf(actions.CodePermission, "needs %s", spec.Permission)
-	case q.full && spec.Name != "ping":
-		return actions.Errorf(actions.CodeRateLimit, "%d requests are pending", t.c.s.cfg.MaxPending)
+	case q.full != nil && spec.Name != "ping":
+		return q.full
 	}
 	var a actions.Action
 	var err error

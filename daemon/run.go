@@ -79,7 +79,13 @@ func (d *daemon) serveHTTP(ln net.Listener) {
 		ErrorLog:          stdlog.New(d.cfg.Logger, "", 0),
 	}
 	d.webDone = make(chan error, 1)
-	d.serving.Go(func() { d.webDone <- d.web.Serve(peerListener{ln, d.cfg.StallAfter}) })
+	room := &socketRoom{most: d.cfg.Load.sockets(), refused: func(remote string) {
+		d.metrics.limited("sockets")
+		if s := d.front.server.Load(); s != nil {
+			s.engine.CountRefused("sockets", remote)
+		}
+	}}
+	d.serving.Go(func() { d.webDone <- d.web.Serve(peerListener{ln, d.cfg.StallAfter, room}) })
 }
 
 // live opens what is on disk and serves it.

@@ -28,7 +28,10 @@ type server struct {
 	inbound      atomic.Int64 // bytes of messages on all connections
 	failedLogins *rate.Limiter
 	bundles      chan struct{} // holds a token for each entry bundle in the making
-	transfers    atomic.Int64  // of tasks over HTTP
+	connections  *quota        // WebSockets of both kinds
+	pendings     *quota        // requests of panels
+	transfers    *quota        // over HTTP and FTPS
+	pace         *pacer        // nil without a bandwidth to keep to
 	scans        atomic.Int64  // searches of the journal
 
 	// life ends when the daemon stops: long answers over HTTP end with it.
@@ -90,6 +93,10 @@ func newServer(cfg Config, engine *actions.Engine, tokens *authority, m *metrics
 		listings:     newBudget(listingBudget, newcomerShare),
 		failedLogins: rate.NewLimiter(rate.Every(failedLoginEvery), failedLoginBurst),
 		bundles:      make(chan struct{}, maxBundles),
+		connections:  newQuota("connections", "connections", cfg.Load.MaxConnections, cfg.Load.MaxConnectionsPerSubject, m.limited),
+		pendings:     newQuota("pending", "requests pending", cfg.Load.MaxPending, cfg.Load.MaxPendingPerSubject, m.limited),
+		transfers:    newQuota("transfers", "transfers", cfg.Load.MaxTransfers, cfg.Load.MaxTransfersPerSubject, m.limited),
+		pace:         newPacer(cfg.Load, m.waited),
 		conns:        make(map[client]struct{}),
 		empty:        make(chan struct{}),
 	}

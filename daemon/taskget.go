@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -18,6 +19,13 @@ func (s *server) getTask(w http.ResponseWriter, r *http.Request, t *actions.Task
 		s.refuseTask(w, err)
 		return
 	}
+	if r.Method == http.MethodGet {
+		release, ok := s.taskTransfer(w, t)
+		if !ok {
+			return
+		}
+		defer release()
+	}
 	from, err := t.Read()
 	if err != nil {
 		s.refuseTask(w, err)
@@ -26,7 +34,12 @@ func (s *server) getTask(w http.ResponseWriter, r *http.Request, t *actions.Task
 	defer s.closeReader(from)
 	// A peer that takes nothing holds up the writing, which looks at nothing
 	// else meanwhile.
-	defer s.cutWhen(from.Done(), func() { _ = peerOf(r).Close() })()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer s.cutWhen(from.Done(), func() {
+		cancel()
+		_ = peerOf(r).Close()
+	})()
 	if !oneRange(r.Header.Values("Range")) {
 		r.Header.Del("Range")
 	}
@@ -38,7 +51,8 @@ func (s *server) getTask(w http.ResponseWriter, r *http.Request, t *actions.Task
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", attachment(name))
 	h.Set("ETag", `"`+from.SHA256()+`"`)
-	http.ServeContent(&taskAnswer{w, h.Get("Cache-Control")}, r, "", time.Time{}, from)
+	answer := &taskAnswer{w, h.Get("Cache-Control"), s.paceOf(ctx, subject{t.Owner(), true})}
+	http.ServeContent(answer, r, "", time.Time{}, from)
 }
 
 // closeReader records what was read. A failed journal ends the daemon; the
@@ -60,6 +74,28 @@ func oneRange(values []string) bool {
 type taskAnswer struct {
 	http.ResponseWriter
 	cacheControl string
+	// pace returns once so many bytes more may go.
+	pace func(n int64) error
+}
+
+// paceOf is what somebody waits for before bytes go, nil errors but for ctx.
+func (s *server) paceOf(ctx context.Context, who subject) func(n int64) error {
+	return func(n int64) error { return s.pace.wait(ctx, nil, who, outward, n) }
+}
+
+// pacedReader waits for what it has read to be let go.
+type pacedReader struct {
+	io.Reader
+	pace func(n int64) error
+}
+
+// Read implements io.Reader.
+func (p pacedReader) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if perr := p.pace(int64(n)); perr != nil {
+		return 0, perr
+	}
+	return n, err
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -75,7 +111,7 @@ func (a *taskAnswer) WriteHeader(status int) {
 func (a *taskAnswer) ReadFrom(r io.Reader) (int64, error) {
 	buf := takeTaskBuffer()
 	defer giveTaskBuffer(buf)
-	return io.CopyBuffer(struct{ io.Writer }{a.ResponseWriter}, struct{ io.Reader }{r}, buf[:])
+	return io.CopyBuffer(struct{ io.Writer }{a.ResponseWriter}, pacedReader{r, a.pace}, buf[:])
 }
 
 // attachment is a Content-Disposition for a file of that name: in ASCII for old

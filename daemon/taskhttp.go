@@ -39,13 +39,6 @@ func (s *server) task(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusNotFound, "not found")
 		return
 	}
-	if s.transfers.Add(1) > maxTaskTransfers {
-		s.transfers.Add(-1)
-		h.Set("Retry-After", "5")
-		text(w, http.StatusServiceUnavailable, "too many transfers")
-		return
-	}
-	defer s.transfers.Add(-1)
 	if r.ContentLength != 0 { // for what a refusal leaves unread, too
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.TaskStall))
 	}
@@ -62,6 +55,18 @@ func (s *server) task(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.readTask(w, r, t)
 	}
+}
+
+// taskTransfer makes room for one more transfer, or answers that there is none:
+// before anything is read of a body.
+func (s *server) taskTransfer(w http.ResponseWriter, t *actions.Task) (release func(), ok bool) {
+	who := subject{t.Owner(), true}
+	if s.transfers.take(who) != nil {
+		w.Header().Set("Retry-After", comeAgain)
+		s.refuseTask(w, t.Refused(acl.CodeBusy))
+		return nil, false
+	}
+	return func() { s.transfers.give(who) }, true
 }
 
 func (s *server) readTask(w http.ResponseWriter, r *http.Request, t *actions.Task) {
@@ -133,6 +138,8 @@ func taskStatus(code acl.Code) (status int, line string) {
 		return http.StatusRequestEntityTooLarge, "the file is too big"
 	case acl.CodeDiskFull:
 		return http.StatusInsufficientStorage, "the disk is full"
+	case acl.CodeBusy:
+		return http.StatusServiceUnavailable, "too many transfers"
 	case acl.CodeBroken:
 		return http.StatusConflict, "another transfer took over"
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -73,14 +74,22 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request, t *actions.Task
 		s.refuseTask(w, t.Refused(acl.CodeTooBig))
 		return
 	}
-	into, err := t.Store(p.offset, p.exact)
+	release, ok := s.taskTransfer(w, t)
+	if !ok {
+		return
+	}
+	defer release()
+	err := t.Room(p.offset, r.ContentLength)
+	var into *actions.TaskWriter
+	if err == nil {
+		into, err = t.Store(p.offset, p.exact)
+	}
 	if err != nil {
 		s.refuseUpload(w, t, err)
 		return
 	}
-	body := &taskBody{from: r.Body, stall: s.cfg.TaskStall}
-	body.clock.set = http.NewResponseController(w).SetReadDeadline
-	unwatch := s.cutWhen(into.Done(), body.clock.cutNow)
+	body, cut := s.bodyOf(w, r, s.cfg.TaskStall, subject{t.Owner(), true})
+	unwatch := s.cutWhen(into.Done(), cut)
 	buf := takeTaskBuffer()
 	err = body.copyTo(into, buf[:])
 	giveTaskBuffer(buf)
@@ -145,18 +154,27 @@ func (s *server) refuseBody(w http.ResponseWriter, err error) {
 }
 
 // maxFile is the largest file there may be.
-func (s *server) maxFile() int64 {
-	if most := s.cfg.Limits.MaxFileSize; most > 0 && most < actions.UploadMax {
-		return most
-	}
-	return actions.UploadMax
-}
+func (s *server) maxFile() int64 { return s.engine.MaxFileSize() }
 
 // taskBody is a request's body, whose sender may take its time but not stop.
 type taskBody struct {
 	from  io.Reader
 	stall time.Duration
 	clock cutoff
+	// pace returns once so many bytes more may come.
+	pace func(n int64) error
+}
+
+// bodyOf is the body of a request of somebody. cut ends it, at once and for good.
+func (s *server) bodyOf(w http.ResponseWriter, r *http.Request, stall time.Duration, who subject) (b *taskBody, cut func()) {
+	ctx, cancel := context.WithCancel(r.Context())
+	b = &taskBody{from: r.Body, stall: stall}
+	b.clock.set = http.NewResponseController(w).SetReadDeadline
+	b.pace = func(n int64) error { return s.pace.wait(ctx, nil, who, inward, n) }
+	return b, func() {
+		cancel()
+		b.clock.cutNow()
+	}
 }
 
 // taskSinkError is an error of what a body is copied to, not of the body.
@@ -171,6 +189,9 @@ func (b *taskBody) copyTo(w io.Writer, buf []byte) error {
 		b.clock.extend(time.Now().Add(b.stall))
 		n, err := b.from.Read(buf)
 		if n > 0 {
+			if err := b.pace(int64(n)); err != nil {
+				return err
+			}
 			if _, err := w.Write(buf[:n]); err != nil {
 				return &taskSinkError{err}
 			}

@@ -28,8 +28,10 @@ type ticket struct {
 	// pending and have their turn, others the reader answers itself.
 	orderless bool
 	counted   bool
-	reply     reply
-	ready     bool // reply is there
+	// reserved ones hold one of server.pendings.
+	reserved bool
+	reply    reply
+	ready    bool // reply is there
 
 	// cost is what the reply is expected to take, 0 if it is small; pool, if
 	// not nil, is the budget of all connections it comes from.
@@ -147,9 +149,18 @@ func (c *conn) deliverLocked(t *ticket) {
 		return
 	}
 	c.pending--
+	t.unreserve()
 	c.s.metrics.pending.Dec()
 	for _, next := range c.order.done(&t.turn, nil) {
 		c.admitLocked(next.of)
+	}
+}
+
+// unreserve counts the request as pending no more.
+func (t *ticket) unreserve() {
+	if t.reserved {
+		t.reserved = false
+		t.c.s.pendings.give(subjectOf(t.caller))
 	}
 }
 

@@ -65,13 +65,6 @@ func (s *server) tus(w http.ResponseWriter, r *http.Request) {
 	}
 	d := &dataRequest{s: s, w: w, r: r, action: tusActions[method], ref: uuid.NewString()}
 	d.hurryBody()
-	if method != http.MethodHead {
-		release, ok := s.transfer(w)
-		if !ok {
-			return
-		}
-		defer release()
-	}
 	token := bearer(r)
 	if token == "" {
 		token = r.URL.Query().Get("token")
@@ -128,6 +121,13 @@ func (d *dataRequest) tusCreate() {
 	if err != nil {
 		d.tusRefused(err)
 		return
+	}
+	if with { // else nothing would come of what is opened
+		release, ok := d.transfer()
+		if !ok {
+			return
+		}
+		defer release()
 	}
 	res, err := d.do(want)
 	if err != nil {
@@ -275,6 +275,11 @@ func (d *dataRequest) tusPatch(id sessions.ID) {
 		return
 	}
 	o.Verify, o.Want = check.hash, check.sum
+	release, ok := d.transfer()
+	if !ok {
+		return
+	}
+	defer release()
 	st, err := d.receive(id, o)
 	if err != nil {
 		if st.State == "open" {

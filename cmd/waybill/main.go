@@ -103,7 +103,10 @@ func newParser(ctx context.Context, a *app, grammar *cli, exit func(int)) *kong.
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.ExplicitGroups([]kong.Group{{Key: "library", Title: "Flags of the document library:"}}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "load", Title: "Limits on what all callers, and each, may have at one time (0 is none):"},
+			{Key: "library", Title: "Flags of the document library:"},
+		}),
 		kong.KindMapper(reflect.String, kong.MapperFunc(verbatim)),
 		kong.Bind(a),
 		kong.BindTo(ctx, (*context.Context)(nil)),

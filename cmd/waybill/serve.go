@@ -38,6 +38,7 @@ type serveCmd struct {
 
 	LogLevel string `default:"info" enum:"trace,debug,info,warn,error" placeholder:"LEVEL" help:"trace, debug, info, warn or error (${default})."`
 
+	loadFlags
 	libraryFlags
 }
 
@@ -51,11 +52,14 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		Limits: actions.Limits{
 			MaxFileSize:         int64(c.MaxFileSize),
 			MaxDownloadsPerFile: c.MaxDownloadsPerFile,
+			MaxStaged:           int64(c.MaxStaged),
+			MaxStagedPerSubject: int64(c.MaxStagedPerSubject),
 			MaxVoidClaims:       orNone(c.MaxVoidClaims),
 		},
 		Reserve:      c.Reserve.config(),
 		MaxMessage:   int64(c.MaxMessage),
 		MaxPending:   c.MaxPending,
+		Load:         c.loadFlags.load(),
 		TusTimeout:   c.TusTimeout,
 		SplitListing: c.DirectoryListing == "split",
 		CheckpointTo: c.CheckpointTo,

@@ -96,6 +96,7 @@ var answers = map[acl.Code]answer{
 	acl.CodeTooBig:        {413, "file too big"},
 	acl.CodeDiskFull:      {507, "disk full"},
 	acl.CodeBroken:        {426, "transfer broken"},
+	acl.CodeBusy:          {503, "too many transfers"},
 }
 
 // The hints that stand beside what exists already (CFMS.md §4.6, §5.2).

@@ -95,6 +95,7 @@ const (
 	CodeTooBig        Code = "file_too_big"    // over the largest file size: 552, 413
 	CodeDiskFull      Code = "disk_full"       // 452, 507
 	CodeBroken        Code = "transfer_broken" // the bytes stopped short of the end: 426
+	CodeBusy          Code = "busy"            // as many transfers as there may be: 450, 503
 )
 
 // Codes lists every code, so that a wire's table can be tested for
@@ -113,7 +114,7 @@ func Codes() []Code {
 		CodeNeedUsername, CodeUsernameLong, CodeNicknameLong, CodeUserExists, CodeStructure, CodeNoUser, CodeNotAllowed,
 		CodeSelfDelete, CodePublicKey, CodeNoPublicKey, CodeGroupLong, CodeGroupExists, CodeGroupEnabled,
 		CodeTaskUnknown, CodeTaskGone, CodeTaskDirection, CodeTaskOffset, CodeTaskDigest, CodeTaskDenied,
-		CodeTooBig, CodeDiskFull, CodeBroken,
+		CodeTooBig, CodeDiskFull, CodeBroken, CodeBusy,
 	}
 }
 
