@@ -12,6 +12,11 @@ import (
 
 type benchJournalCmd struct {
 	benchFlags
+	benchRecords
+}
+
+// benchRecords is how long the histories are.
+type benchRecords struct {
 	Records int64 `default:"1000000" min:"1" max:"100000000" placeholder:"N" help:"Length of the history that is replayed, verified and started from (${default})."`
 	Large   bool  `help:"Start from 10,000,000 records as well; takes some minutes and 4 GB."`
 }
@@ -23,19 +28,22 @@ const historyBytes = 420
 
 // Run measures what the journal does, beside what the machine could do.
 func (c *benchJournalCmd) Run(ctx context.Context, a *app) error {
-	return c.run(ctx, a, "journal", func(ctx context.Context, b *bench) error {
-		if err := b.appends(ctx); err != nil {
-			return err
-		}
-		if err := b.disk(ctx); err != nil {
-			return err
-		}
-		sizes := []uint64{uint64(c.Records)}
-		if c.Large && c.Records < largeHistory {
-			sizes = append(sizes, largeHistory)
-		}
-		return b.histories(ctx, sizes)
-	})
+	return c.run(ctx, a, "journal", func(ctx context.Context, b *bench) error { return b.journal(ctx, c.benchRecords) })
+}
+
+// journal are all rows of the journal.
+func (b *bench) journal(ctx context.Context, of benchRecords) error {
+	if err := b.appends(ctx); err != nil {
+		return err
+	}
+	if err := b.disk(ctx); err != nil {
+		return err
+	}
+	sizes := []uint64{uint64(of.Records)}
+	if of.Large && of.Records < largeHistory {
+		sizes = append(sizes, largeHistory)
+	}
+	return b.histories(ctx, sizes)
 }
 
 // appends are the rows of durable appends.

@@ -45,11 +45,14 @@ type benchOutput struct {
 
 // benchReport is the JSON form of a run.
 type benchReport struct {
-	Bench   string      `json:"bench"`
-	Version string      `json:"version"`
-	Go      string      `json:"go"`
-	At      time.Time   `json:"at"`
-	Cores   int         `json:"cores"`
+	Bench   string    `json:"bench"`
+	Version string    `json:"version"`
+	Go      string    `json:"go"`
+	At      time.Time `json:"at"`
+	Cores   int       `json:"cores"`
+	// Load is the machine's load average of the minute before: others at work
+	// make every figure smaller.
+	Load    float64     `json:"load_average"`
 	Machine string      `json:"machine"`
 	On      benchPlace  `json:"file_system"`
 	Rows    []*benchRow `json:"rows"`
@@ -63,8 +66,17 @@ func newBenchOutput(a *app, asJSON bool, name string, on benchPlace) benchOutput
 	}
 	return benchOutput{app: a, json: asJSON, live: isTerminal(a.stderr), report: benchReport{
 		Bench: name, Version: version(), Go: runtime.Version(), At: time.Now().UTC().Truncate(time.Second),
-		Cores: runtime.GOMAXPROCS(0), Machine: machine, On: on, Rows: []*benchRow{},
+		Cores: runtime.GOMAXPROCS(0), Load: loadAverage(), Machine: machine, On: on, Rows: []*benchRow{},
 	}}
+}
+
+// loadAverage is 0 if it is not known.
+func loadAverage() float64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return math.Round(float64(info.Loads[0])/(1<<16)*100) / 100
 }
 
 // The columns, so wide that the rows there are fit in.
@@ -75,7 +87,7 @@ func (o *benchOutput) begin() error {
 		return nil
 	}
 	r := &o.report
-	return o.print("waybill %s, %s, %s, %d cores\n%v\n\n"+benchColumns, r.Version, r.Go, r.Machine, r.Cores, r.On,
+	return o.print("waybill %s, %s, %s, %d cores, load %.1f\n%v\n\n"+benchColumns, r.Version, r.Go, r.Machine, r.Cores, r.Load, r.On,
 		"row", "value", "", "calibration", "ratio", "wanted", "")
 }
 

@@ -43,7 +43,14 @@ type journalCmds struct {
 }
 
 type benchCmds struct {
-	Journal benchJournalCmd `cmd:"" help:"Appends, replay, starts and disk space of the journal, each beside its calibration."`
+	Transfer benchTransferCmd `cmd:"" help:"Durable uploads on every path, each beside what the disk takes."`
+	Download benchDownloadCmd `cmd:"" help:"Downloads on every path, each beside a plain HTTP server."`
+	Files    benchFilesCmd    `cmd:"" help:"Small files, durable, over 8 connections."`
+	Listing  benchListingCmd  `cmd:"" help:"The listing of a large directory."`
+	Load     benchLoadCmd     `cmd:"" help:"What idle, stalled and busy connections do to a ping and to memory."`
+	Restart  benchRestartCmd  `cmd:"" help:"Starts with many open uploads."`
+	Journal  benchJournalCmd  `cmd:"" help:"Appends, replay, starts and disk space of the journal, each beside its calibration."`
+	All      benchAllCmd      `cmd:"" help:"All of these; takes some minutes."`
 }
 
 type tokenCmds struct {

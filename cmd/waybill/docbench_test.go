@@ -3,34 +3,43 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 )
 
+// docBench is the real binary, measured from outside.
+type docBench struct {
+	*benchDaemon
+	b *testing.B
+}
+
+func newDocBench(b *testing.B) *docBench {
+	b.Helper()
+	d, err := startBenchDaemon(context.Background(), binary, b.TempDir())
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, d.stop()) })
+	return &docBench{d, b}
+}
+
 // library opens a connection to the document library with somebody's claim; ""
 // is the main token's.
-func (d *benchDaemon) library(user, token string) *docConn {
+func (d *docBench) library(user, token string) *docConn {
 	d.b.Helper()
+	var err error
 	if user == "" {
-		raw, err := os.ReadFile(filepath.Join(d.dir, "waybill-data", "state", "main-token"))
+		token, err = d.token()
 		require.NoError(d.b, err)
-		token = strings.TrimSpace(string(raw))
 	}
-	ws, _, err := websocket.Dial(context.Background(), "ws://"+d.addr+"/cfms/v1", nil)
+	ws, err := d.upgrade(context.Background(), documentPath, "")
 	require.NoError(d.b, err)
-	ws.SetReadLimit(64 << 20)
 	d.b.Cleanup(func() { _ = ws.CloseNow() })
 	return &docConn{ws: ws, username: user, token: token}
 }
 
-func (d *benchDaemon) users(c *docConn, n int) {
+func (d *docBench) users(c *docConn, n int) {
 	d.b.Helper()
 	for i := range n {
 		_, err := c.call(context.Background(), "createUser", map[string]string{"username": fmt.Sprint("user", i), "password": "typed"})
@@ -40,7 +49,7 @@ func (d *benchDaemon) users(c *docConn, n int) {
 
 // BenchmarkDocumentList asks for a directory with 10,000 documents.
 func BenchmarkDocumentList(b *testing.B) {
-	d := newBenchDaemon(b)
+	d := newDocBench(b)
 	var all errgroup.Group
 	for w := range 16 {
 		c := d.library("", "")
@@ -81,7 +90,7 @@ func BenchmarkDocumentList(b *testing.B) {
 // at the same time.
 func BenchmarkDocumentUsers(b *testing.B) {
 	const users, conns = 50, 1000
-	d := newBenchDaemon(b)
+	d := newDocBench(b)
 	d.users(d.library("", ""), users)
 	idle, _ := d.memory()
 	tokens := make([]string, users)
@@ -121,7 +130,7 @@ func BenchmarkDocumentUsers(b *testing.B) {
 // BenchmarkDocumentLogin logs in over 16 connections at once.
 func BenchmarkDocumentLogin(b *testing.B) {
 	const at = 16
-	d := newBenchDaemon(b)
+	d := newDocBench(b)
 	d.users(d.library("", ""), at)
 	idle, _ := d.memory()
 	d.resetPeak()
