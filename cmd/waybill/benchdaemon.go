@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,8 +31,10 @@ type benchDaemon struct {
 	// root and state are its folders, ftp is the address of its FTPS; all "" of a
 	// daemon that is not the run's own.
 	root, state, ftp string
-	// idle is its resident memory when nothing was asked of it yet, in MiB.
-	idle float64
+	// idle is its least resident memory so far between two rows, in MiB; spent is
+	// the CPU time it had taken when the row began.
+	idle  float64
+	spent time.Duration
 
 	process *os.Process
 	ended   chan struct{} // closed when the process has ended; then err says how
@@ -175,20 +178,49 @@ func (d *benchDaemon) memory() (now, peak float64) {
 	return field("VmRSS"), field("VmHWM")
 }
 
-// resetPeak makes the peak begin anew, where the kernel can do that.
-func (d *benchDaemon) resetPeak() {
-	if d.process != nil {
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", d.process.Pid), []byte("5"), 0)
+// cpu returns the CPU time that an own daemon has taken; 0 if it cannot be told.
+func (d *benchDaemon) cpu() (spent time.Duration) {
+	if d.process == nil {
+		return 0
 	}
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.process.Pid))
+	if err != nil {
+		return 0
+	}
+	const tick = time.Second / 100 // what the kernel counts in, on every architecture
+	words := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
+	for _, at := range []int{11, 12} { // utime, stime
+		if at < len(words) {
+			n, _ := strconv.ParseInt(words[at], 10, 64) // 0 is as good as none
+			spent += tick * time.Duration(n)
+		}
+	}
+	return spent
 }
 
-// peaked are the details of a row about memory, if it can be told.
-func (d *benchDaemon) peaked() benchDetails {
+// begin makes the peak of memory begin anew, where the kernel can do that, and the
+// CPU time.
+func (d *benchDaemon) begin() {
+	if d.process == nil {
+		return
+	}
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", d.process.Pid), []byte("5"), 0)
+	now, _ := d.memory()
+	d.idle, d.spent = min(d.idle, now), d.cpu()
+}
+
+// costs are the details of a row about the daemon itself since begin, if they can be
+// told: memory and, if n is not 0, CPU time for each of n things.
+func (d *benchDaemon) costs(n float64, each string) benchDetails {
 	_, peak := d.memory()
 	if peak == 0 {
 		return nil
 	}
-	return benchDetails{{"peak_MiB", peak}, {"above_idle_MiB", peak - d.idle}}
+	list := benchDetails{{"peak_MiB", peak}, {"above_idle_MiB", peak - d.idle}}
+	if n > 0 {
+		list = append(list, benchDetail{"cpu_ms/" + each, ms(d.cpu()-d.spent) / n})
+	}
+	return list
 }
 
 // benchTarget is which daemon is measured.

@@ -62,17 +62,11 @@ type downloading struct {
 // measure lets once download the file as often as there is time for, and puts a
 // plain server of it beside.
 func (l *downloading) measure(ctx context.Context, d *benchDaemon, row *benchRow, want float64, once func() error) error {
-	d.resetPeak()
-	err := l.calibrated(row, "ServeContent", "MB/s", l.plain, func() (err error) {
-		row.Value, err = l.rate(ctx, l.size, timed(once))
-		row.Unit = "MB/s"
-		return err
-	})
+	err := l.calibrated(row, "ServeContent", "MB/s", l.plain, func() error { return l.rate(ctx, d, row, l.size, timed(once)) })
 	if err != nil {
 		return err
 	}
 	row.Ratio = row.Value / row.Calibration.Value
-	row.Details = d.peaked()
 	if want > 0 {
 		row.want(fmt.Sprintf("≥ %g × ServeContent", want), row.Ratio >= want)
 	}

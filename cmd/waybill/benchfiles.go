@@ -103,14 +103,14 @@ func (p *benchPanel) done(ctx context.Context) error {
 
 // besideCommits puts cal2 beside files that are all durable.
 func (f *smallFiles) besideCommits(row *benchRow, d *benchDaemon, measure func() (int, time.Duration, *latencies, error)) error {
-	d.resetPeak()
 	return f.bench.besideCommits(row, func() error {
+		d.begin()
 		n, took, all, err := measure()
 		if err != nil {
 			return err
 		}
 		row.Value, row.Unit = float64(n)/took.Seconds(), "files/s"
-		row.Details = append(all.details(), d.peaked()...)
+		row.Details = append(all.details(), d.costs(float64(n), "file")...)
 		return nil
 	})
 }

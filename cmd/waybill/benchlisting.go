@@ -42,7 +42,6 @@ func (b *bench) listing(ctx context.Context, d *benchDaemon, row *benchRow, n in
 		return err
 	}
 	defer p.close()
-	d.resetPeak()
 	stats := func(_ string, t time.Duration) (float64, error) {
 		return perSecond(n, t, func() error { return statAll(dir) })
 	}
@@ -50,6 +49,7 @@ func (b *bench) listing(ctx context.Context, d *benchDaemon, row *benchRow, n in
 		var list struct {
 			Files []struct{} `json:"files"`
 		}
+		d.begin()
 		row.Value, err = perSecond(n, b.time, func() error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -66,7 +66,7 @@ func (b *bench) listing(ctx context.Context, d *benchDaemon, row *benchRow, n in
 	})
 	if err == nil {
 		row.Ratio = row.Value / row.Calibration.Value
-		row.Details = append(benchDetails{{"each_ms", 1e3 * float64(n) / row.Value}}, d.peaked()...)
+		row.Details = append(benchDetails{{"each_ms", 1e3 * float64(n) / row.Value}}, d.costs(0, "")...)
 	}
 	return err
 }

@@ -117,7 +117,7 @@ func (b *bench) flood(ctx context.Context, d *benchDaemon, row *benchRow, of ben
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	d.resetPeak()
+	d.begin()
 	done, err := d.idlers(ctx, of.Idle)
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func (b *bench) restart(ctx context.Context, dir string, row *benchRow, n int, e
 		return err
 	}
 	err = uploadsOpen(ctx, d, n)
-	row.Details = append(benchDetails{{"above_empty_ms", row.Value - row.Calibration.Value}}, d.peaked()...)
+	row.Details = append(benchDetails{{"above_empty_ms", row.Value - row.Calibration.Value}}, d.costs(0, "")...)
 	return errors.Join(err, d.stop())
 }
 

@@ -98,17 +98,11 @@ func (u *uploading) cases(against benchAgainst) []benchCase {
 // calseq beside it. once says how long it was from the first byte until all of
 // the file was durable and in its place.
 func (u *uploading) measure(ctx context.Context, d *benchDaemon, row *benchRow, want float64, once func() (time.Duration, error)) error {
-	d.resetPeak()
-	err := u.calibrated(row, "calseq", "MB/s", calSeq, func() (err error) {
-		row.Value, err = u.rate(ctx, u.size, once)
-		row.Unit = "MB/s"
-		return err
-	})
+	err := u.calibrated(row, "calseq", "MB/s", calSeq, func() error { return u.rate(ctx, d, row, u.size, once) })
 	if err != nil {
 		return err
 	}
 	row.Ratio = row.Value / row.Calibration.Value
-	row.Details = d.peaked()
 	if want > 0 {
 		row.want(fmt.Sprintf("≥ %g × calseq", want), row.Ratio >= want)
 	}
@@ -123,21 +117,26 @@ func (d *benchDaemon) flat(row *benchRow, size int64) {
 	}
 }
 
-// rate is how many MB/s of size bytes once moves, as often as there is time for.
-func (b *bench) rate(ctx context.Context, size int64, once func() (time.Duration, error)) (mbs float64, err error) {
+// rate measures how many MB/s of size bytes once moves, as often as there is time
+// for.
+func (b *bench) rate(ctx context.Context, d *benchDaemon, row *benchRow, size int64, once func() (time.Duration, error)) error {
+	d.begin()
 	var took time.Duration
 	n := 0
 	for begun := time.Now(); n == 0 || time.Since(begun) < b.time; n++ {
 		if err := ctx.Err(); err != nil {
-			return 0, err
+			return err
 		}
 		t, err := once()
 		if err != nil {
-			return 0, err
+			return err
 		}
 		took += t
 	}
-	return float64(n) * float64(size) / 1e6 / took.Seconds(), nil
+	moved := float64(n) * float64(size) / 1e6
+	row.Value, row.Unit = moved/took.Seconds(), "MB/s"
+	row.Details = d.costs(moved, "MB")
+	return nil
 }
 
 // chunks measures uploads over a panel's connection.

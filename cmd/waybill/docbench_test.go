@@ -133,7 +133,7 @@ func BenchmarkDocumentLogin(b *testing.B) {
 	d := newDocBench(b)
 	d.users(d.library("", ""), at)
 	idle, _ := d.memory()
-	d.resetPeak()
+	d.begin()
 	b.ResetTimer()
 	var all errgroup.Group
 	for i := range at {
