@@ -247,7 +247,7 @@ func (b *bench) served(ctx context.Context, at benchTarget, cases []benchCase) (
 	if !b.wants(names...) {
 		return nil
 	}
-	d := &benchDaemon{remote: remote{at.URL, at.TokenFile}}
+	d := &benchDaemon{remote: remote(at)}
 	if at.URL.base == "" {
 		if d, err = b.startDaemon(ctx); err != nil {
 			return err

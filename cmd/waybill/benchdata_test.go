@@ -142,7 +142,7 @@ func TestBenchLoad(t *testing.T) {
 	flood := b.Rows[2]
 	assert.Equal(t, "≤ 256 MiB resident", flood.Wanted)
 	assert.True(t, *flood.Reached)
-	assert.EqualValues(t, pingers, flood.Details["of_pings"])
+	assert.GreaterOrEqual(t, flood.Details["of_pings"], float64(pingers))
 }
 
 func TestBenchRestart(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 	"waybill/daemon/panelwire"
 )
 
-// Those who ping do so at set times: one that is late counts as late.
+// Those who ping do so at set times. Whose time comes while an earlier one is not
+// answered would have waited for that one, and counts so.
 const (
 	pingers    = 8
 	pingPeriod = 10 * time.Millisecond
@@ -49,7 +50,12 @@ func pinging(ctx context.Context, d time.Duration, dial func(context.Context) (d
 				if err := do(gctx); err != nil {
 					return err
 				}
-				own.add(time.Since(at))
+				took := time.Since(at)
+				own.add(took)
+				for ; took > pingPeriod; at = at.Add(pingPeriod) {
+					took -= pingPeriod // a ping whose time came meanwhile
+					own.add(took)
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
