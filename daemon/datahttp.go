@@ -46,8 +46,24 @@ func (d *dataRequest) transfer() (release func(), ok bool) {
 		status = http.StatusTooManyRequests
 	}
 	d.w.Header().Set("Retry-After", comeAgain)
+	unread(d.w, d.r)
 	d.refused(status, full.Code, full.Detail)
 	return nil, false
+}
+
+// unread is called before an answer that refuses a request without a look at its
+// body: it does not wait for that, which whoever expects to be asked for it will
+// not send at all, and the connection ends.
+func unread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	w.Header().Set("Connection", "close")
+	at := time.Now()
+	if r.Header.Get("Expect") == "" {
+		at = at.Add(refusedDrain)
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(at) // closed if this fails
 }
 
 // holder is whoever a token speaks for; without a good one the answer is made.
@@ -56,6 +72,7 @@ func (s *server) holder(w http.ResponseWriter, r *http.Request, token string) (a
 	if err != nil {
 		s.engine.CountRefused("token", hostOf(r.RemoteAddr))
 		w.Header().Set("WWW-Authenticate", "Bearer")
+		unread(w, r)
 		text(w, http.StatusUnauthorized, errToken.Error())
 		return who, false
 	}
@@ -119,6 +136,7 @@ func (d *dataRequest) fail(err error) {
 		h.Set("Retry-After", "1")
 	case errors.Is(err, actions.ErrStaged), errors.Is(err, actions.ErrStagedOwn):
 		h.Set("Retry-After", comeAgain)
+		unread(d.w, d.r)
 	}
 	text(d.w, status, line)
 }

@@ -132,6 +132,9 @@ const (
 	// comeAgain is for how many seconds somebody is asked to stay away who found a
 	// limit of Load reached.
 	comeAgain = "5"
+	// refusedDrain is how long the body of a request is read on that was refused
+	// unread, so that its sender gets to see why.
+	refusedDrain = time.Second
 	// paceStep is what a transfer may move before it is another one's turn, while
 	// there is a bandwidth to keep to; pacePiece is how much of a file is then sent
 	// at a time.

@@ -97,8 +97,10 @@ func (c *conn) handle(kind websocket.MessageType, m *message) {
 		m.release()
 		return
 	}
-	q.full = c.fits(many)
-	t.reserved = q.full == nil
+	if !q.is("ping") { // never refused for want of room, and mostly answered here
+		q.full = c.fits(many)
+		t.reserved = q.full == nil
+	}
 	t.refusal = t.judge(&q)
 	t.price()
 	if a, ok := t.action.(*actions.UploadChunk); ok {
@@ -112,7 +114,6 @@ func (c *conn) handle(kind websocket.MessageType, m *message) {
 	}
 	switch _, ping := t.action.(actions.Ping); {
 	case ping && t.cost == 0:
-		t.unreserve()
 		c.answer(t, c.s.ok(t, &actions.Pong{TimeMS: c.s.unixMS()}))
 		c.s.metrics.action("ping", actions.CodeOK, 0)
 	case q.full != nil && t.refusal != nil:
@@ -191,7 +192,7 @@ func (t *ticket) judge(q *query) *actions.Error {
 		return actions.Errorf(actions.CodeUnknownAction, "%s cannot run in the background", spec.Name)
 	case !t.caller.Permissions.Allow(spec.Permission):
 		return actions.Errorf(actions.CodePermission, "needs %s", spec.Permission)
-	case q.full != nil && spec.Name != "ping":
+	case q.full != nil:
 		return q.full
 	}
 	var a actions.Action

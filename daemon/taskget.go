@@ -20,7 +20,7 @@ func (s *server) getTask(w http.ResponseWriter, r *http.Request, t *actions.Task
 		return
 	}
 	if r.Method == http.MethodGet {
-		release, ok := s.taskTransfer(w, t)
+		release, ok := s.taskTransfer(w, r, t)
 		if !ok {
 			return
 		}

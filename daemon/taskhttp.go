@@ -47,6 +47,7 @@ func (s *server) task(w http.ResponseWriter, r *http.Request) {
 	})
 	switch {
 	case err != nil:
+		unread(w, r)
 		s.refuseTask(w, err)
 	case name != t.FakeName():
 		s.refuseTask(w, t.Refused(acl.CodeNotFound))
@@ -59,10 +60,11 @@ func (s *server) task(w http.ResponseWriter, r *http.Request) {
 
 // taskTransfer makes room for one more transfer, or answers that there is none:
 // before anything is read of a body.
-func (s *server) taskTransfer(w http.ResponseWriter, t *actions.Task) (release func(), ok bool) {
+func (s *server) taskTransfer(w http.ResponseWriter, r *http.Request, t *actions.Task) (release func(), ok bool) {
 	who := subject{t.Owner(), true}
 	if s.transfers.take(who) != nil {
 		w.Header().Set("Retry-After", comeAgain)
+		unread(w, r)
 		s.refuseTask(w, t.Refused(acl.CodeBusy))
 		return nil, false
 	}
@@ -108,6 +110,9 @@ func (s *server) refuseTask(w http.ResponseWriter, err error) {
 	}
 	if code, ok := errors.AsType[acl.Code](err); ok {
 		status, line = taskStatus(code)
+	}
+	if status == http.StatusInsufficientStorage {
+		w.Header().Set("Retry-After", comeAgain)
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -74,16 +74,17 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request, t *actions.Task
 		s.refuseTask(w, t.Refused(acl.CodeTooBig))
 		return
 	}
-	release, ok := s.taskTransfer(w, t)
+	release, ok := s.taskTransfer(w, r, t)
 	if !ok {
 		return
 	}
 	defer release()
-	err := t.Room(p.offset, r.ContentLength)
-	var into *actions.TaskWriter
-	if err == nil {
-		into, err = t.Store(p.offset, p.exact)
+	if err := t.Room(p.offset, r.ContentLength); err != nil {
+		unread(w, r)
+		s.refuseUpload(w, t, err)
+		return
 	}
+	into, err := t.Store(p.offset, p.exact)
 	if err != nil {
 		s.refuseUpload(w, t, err)
 		return
