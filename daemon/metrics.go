@@ -16,6 +16,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	handler  http.Handler
 
+	limits, paced *prometheus.CounterVec
 	actions       *prometheus.CounterVec
 	actionSeconds *prometheus.HistogramVec
 	bytesIn       prometheus.Counter
@@ -28,8 +29,6 @@ type metrics struct {
 	slowClosed    prometheus.Counter
 	undecryptable prometheus.Counter
 	pending       prometheus.Gauge
-	limits        *prometheus.CounterVec
-	paced         *prometheus.CounterVec
 	pushFailures  prometheus.Counter
 	pruneFailures prometheus.Counter
 }
@@ -40,6 +39,12 @@ func newMetrics() *metrics {
 	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
+		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "waybill_limit_refusals_total", Help: "What was refused because a limit was reached, by limit.",
+		}, []string{"limit"}),
+		paced: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "waybill_bandwidth_wait_seconds_total", Help: "Time that transfers have waited for bandwidth, by direction.",
+		}, []string{"direction"}),
 		actions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "waybill_actions_total", Help: "Requests answered, by action and code.",
 		}, []string{"action", "code"}),
@@ -68,17 +73,12 @@ func newMetrics() *metrics {
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "waybill_pending_requests", Help: "Requests without an answer yet, on all connections.",
 		}),
-		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "waybill_limit_refusals_total", Help: "What was refused because a limit was reached, by limit.",
-		}, []string{"limit"}),
-		paced: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "waybill_bandwidth_wait_seconds_total", Help: "Time that transfers have waited for bandwidth, by direction.",
-		}, []string{"direction"}),
 	}
 	m.registry.MustRegister(m.actions, m.actionSeconds, m.bytesIn, m.bytesOut, m.messageBytes, m.replyBytes,
-		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending, m.limits, m.paced,
+		m.commitSeconds, m.commitRecords, m.commitBytes, m.slowClosed, m.undecryptable, m.pending,
 		m.pushFailures, m.pruneFailures,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.limits, m.paced)
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
 }
