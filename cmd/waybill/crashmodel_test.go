@@ -568,16 +568,6 @@ func newImage(root *inode, entries func(*inode) map[string]*inode, data func(*in
 	return img
 }
 
-// file is the file at a path of the image, nil if there is none.
-func (img *image) file(path string) *contents {
-	for i := range img.files {
-		if img.files[i].path == path {
-			return img.files[i].contents
-		}
-	}
-	return nil
-}
-
 // large files are worth being written once only, if nobody writes to them.
 const large = 1 << 20
 
