@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,8 +35,9 @@ const (
 
 // prunable is what a daemon left, to be copied.
 type prunable struct {
-	files  fstest.MapFS
-	export []byte // of its journal
+	dir      string // of state and root
+	export   []byte // of its journal
+	snapshot string // of the end of its last full segment: a file beside
 }
 
 // One of three full segments, and one of one.
@@ -47,11 +47,8 @@ var (
 )
 
 func makePrunable(size uint64) (p prunable) {
-	dir, err := os.MkdirTemp("", "waybill-prunable")
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	dir := filepath.Join(testDir, fmt.Sprint("prunable-", size))
+	p.dir = dir
 	// The first records are those of a daemon, so that there is something to fold.
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -91,18 +88,9 @@ func makePrunable(size uint64) (p prunable) {
 		p.export = append(append(p.export, line...), '\n')
 		return nil
 	})
-	if err := errors.Join(err, log.Close()); err != nil {
-		panic(err)
-	}
-	p.files = fstest.MapFS{}
-	err = fs.WalkDir(os.DirFS(dir), ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(filepath.Join(dir, path))
-		p.files[path] = &fstest.MapFile{Data: data, Mode: 0o600}
-		return err
-	})
+	full := size / segment * segment
+	p.snapshot = filepath.Join(testDir, actions.Stored{Seq: full}.Name())
+	err = errors.Join(err, actions.SnapshotSegment(context.Background(), log, testDir, full), log.Close())
 	if err != nil {
 		panic(err)
 	}
@@ -117,18 +105,52 @@ func prunableConfig(dir string) Config {
 	}
 }
 
-// copyOf gives a configuration over a copy of root, state and archive, if there
-// is one; else it is empty.
-func copyOf(t testing.TB, files fs.FS) Config {
+// copyOf gives a configuration over a copy of the root, state and archive in
+// from, if there are such; else they are empty.
+func copyOf(t testing.TB, from string) Config {
 	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.CopyFS(dir, files))
-	cfg := prunableConfig(dir)
+	cfg := prunableConfig(t.TempDir())
+	copyState(t, filepath.Dir(cfg.State), from)
 	require.NoError(t, os.Chmod(cfg.State, 0o700))
-	cfg.Archive = filepath.Join(dir, "archive")
+	cfg.Archive = filepath.Join(filepath.Dir(cfg.State), "archive")
 	require.NoError(t, os.MkdirAll(cfg.Archive, 0o700))
 	require.NoError(t, os.MkdirAll(cfg.Root, 0o700))
 	return cfg
+}
+
+// startable is copyOf a prunable with its newest snapshot: what a daemon would
+// spend its start on, which is not the subject.
+func startable(t testing.TB, p prunable) Config {
+	t.Helper()
+	cfg := copyOf(t, p.dir)
+	require.NoError(t, os.Link(p.snapshot, filepath.Join(cfg.State, filepath.Base(p.snapshot))))
+	return cfg
+}
+
+// copyState copies a tree with a journal. The sealed segments, which nobody
+// writes to, become links.
+func copyState(t testing.TB, to, from string) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(from, "state", "journal", "seg-*.db"))
+	require.NoError(t, err)
+	slices.Sort(segments)
+	require.NoError(t, filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, from))
+		if e.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		if at, sealed := slices.BinarySearch(segments, path); sealed && at < len(segments)-1 {
+			return os.Link(path, target)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, data, 0o600)
+	}))
 }
 
 // timeOf is when record seq of the prunable was written.
@@ -136,9 +158,9 @@ func timeOf(seq uint64) string {
 	return pruneEpoch.Add(time.Duration(seq) * time.Second).Format(time.RFC3339)
 }
 
-// history gives the lines of the first size records and the state that they
-// lead to, from the journal and the archive of cfg.
-func history(t testing.TB, cfg Config, size uint64) (export, state []byte) {
+// history checks that journal and archive of cfg have the lines of p first, and
+// gives the state that they lead to.
+func history(t testing.TB, p prunable, cfg Config, size uint64) (state []byte) {
 	t.Helper()
 	log, err := journal.Open(filepath.Join(cfg.State, "journal"), journal.Options{ReadOnly: true})
 	require.NoError(t, err)
@@ -148,19 +170,33 @@ func history(t testing.TB, cfg Config, size uint64) (export, state []byte) {
 	h, err := journal.NewHistory(log, a)
 	require.NoError(t, err)
 	s := actions.NewState()
+	rest := p.export
 	require.NoError(t, h.Read(context.Background(), 0, size, func(line []byte) error {
-		export = append(append(export, line...), '\n')
+		if len(rest) > 0 {
+			after, same := bytes.CutPrefix(rest, line)
+			if !same || after[0] != '\n' {
+				return fmt.Errorf("the lines are not those that were, from %s", line)
+			}
+			rest = after[1:]
+		}
 		var e journal.Entry
 		return errors.Join(journal.ParseEntry(line, &e), s.Apply(&e))
 	}))
+	require.Empty(t, rest, "all that was is there")
 	state, err = json.Marshal(s)
 	require.NoError(t, err)
-	return export, state
+	return state
 }
 
-// loaded gives the state with which a daemon would start.
+// loaded gives the state with which a daemon would start. It takes the
+// snapshots away, which are a cache: what is left is base and tail.
 func loaded(t testing.TB, cfg Config) []byte {
 	t.Helper()
+	snapshots, err := filepath.Glob(filepath.Join(cfg.State, "snapshot-*.json"))
+	require.NoError(t, err)
+	for _, name := range snapshots {
+		require.NoError(t, os.Remove(name))
+	}
 	log, err := journal.Open(filepath.Join(cfg.State, "journal"), journal.Options{ReadOnly: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
@@ -182,8 +218,7 @@ func whole(t testing.TB, p prunable, cfg Config) {
 	key, _, err := StoredKeys(cfg.State)
 	require.NoError(t, err)
 	require.NoError(t, a.CheckSignatures(key.Verifier()))
-	export, state := history(t, cfg, head.Size)
-	assert.True(t, bytes.HasPrefix(export, p.export), "the lines are those that were")
+	state := history(t, p, cfg, head.Size)
 	assert.JSONEq(t, string(state), string(loaded(t, cfg)), "base and tail are the whole")
 }
 
@@ -210,7 +245,7 @@ func names(t testing.TB, dir string) (list []string) {
 // A cut by request: what goes, what it leaves, and that every proof from before
 // still holds.
 func TestPruneByRequest(t *testing.T) {
-	cfg := copyOf(t, large().files)
+	cfg := startable(t, large())
 	var engine *actions.Engine
 	cfg.serving = func(s *server) { engine = s.engine }
 	r := restart(t, cfg)
@@ -342,7 +377,7 @@ func TestPruneWithoutArchive(t *testing.T) {
 
 // One cut at a time: who comes while one is made is told so.
 func TestPruneLocked(t *testing.T) {
-	cfg := copyOf(t, large().files)
+	cfg := startable(t, large())
 	reached, free := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	cfg.JournalFault = func(op string, do func() error) error {
@@ -370,7 +405,7 @@ func TestPruneLocked(t *testing.T) {
 
 // A stop in the middle of a cut ends it, and the next one takes what is there.
 func TestPruneStopped(t *testing.T) {
-	cfg := copyOf(t, large().files)
+	cfg := startable(t, large())
 	reached := make(chan struct{})
 	var n int
 	stopping := cfg
@@ -402,7 +437,7 @@ func TestPruneStopped(t *testing.T) {
 // --retain prunes at the start and as segments are filled. What stands in its
 // way is told once and counted, and what could not go goes later.
 func TestRetain(t *testing.T) {
-	cfg := copyOf(t, large().files)
+	cfg := startable(t, large())
 	var broken sync.Map
 	cfg.JournalFault = func(op string, do func() error) error {
 		if _, no := broken.Load(op); no {
@@ -463,7 +498,7 @@ func TestRetainConfig(t *testing.T) {
 }
 
 func TestPruneOffline(t *testing.T) {
-	cfg := copyOf(t, large().files)
+	cfg := copyOf(t, large().dir)
 	opt := PruneOptions{State: cfg.State, Archive: cfg.Archive, Before: pruneEpoch.Add(2 * segment * time.Second), Actor: "operator", Via: "cli"}
 
 	dry := opt
@@ -509,7 +544,7 @@ func TestPruneOffline(t *testing.T) {
 // What a crash cut off has to be named by the next start: nothing follows it
 // before.
 func TestPruneMidGroup(t *testing.T) {
-	cfg := copyOf(t, small().files)
+	cfg := copyOf(t, small().dir)
 	log, err := journal.Open(filepath.Join(cfg.State, "journal"), journal.Options{})
 	require.NoError(t, err)
 	require.NoError(t, log.Append([][]byte{journal.AppendRecord(nil, &journal.Record{

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -33,7 +32,7 @@ func smallCut(cfg Config, fault func(string, func() error) error) PruneOptions {
 
 func TestCutSteps(t *testing.T) {
 	t.Parallel()
-	cfg := copyOf(t, small().files)
+	cfg := copyOf(t, small().dir)
 	var steps []string
 	p, err := Prune(context.Background(), smallCut(cfg, func(op string, do func() error) error {
 		steps = append(steps, op)
@@ -54,8 +53,11 @@ func TestCutFaults(t *testing.T) {
 			continue // as those before
 		}
 		for _, happens := range []bool{false, true} {
+			if testing.Short() && at%3 != 0 {
+				continue
+			}
 			t.Run(fmt.Sprintf("%d %s %t", at, step, happens), func(t *testing.T) {
-				cfg := copyOf(t, small().files)
+				cfg := startable(t, small())
 				n := -1 // before the cut
 				cfg.JournalFault = func(op string, do func() error) error {
 					if n < 0 {
@@ -122,7 +124,7 @@ func TestCutFaults(t *testing.T) {
 // Killed between any two steps: the daemon starts from what is there with the
 // same state, and the next cut, or the start, finishes.
 func TestCutKilled(t *testing.T) {
-	cfg := copyOf(t, small().files)
+	cfg := copyOf(t, small().dir)
 	state := loaded(t, cfg)
 	type image struct {
 		step string
@@ -135,7 +137,7 @@ func TestCutKilled(t *testing.T) {
 			return err // changes nothing that can be seen
 		}
 		dir := t.TempDir()
-		require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Dir(cfg.State))))
+		copyState(t, dir, filepath.Dir(cfg.State))
 		images = append(images, image{fmt.Sprintf("%d after %s", len(images), op), dir})
 		return err
 	}))
@@ -143,8 +145,11 @@ func TestCutKilled(t *testing.T) {
 	require.Equal(t, "9 after commit", images[9].step)
 	for k, i := range images {
 		committed := k >= 9
+		if testing.Short() && k%3 != 0 {
+			continue
+		}
 		t.Run(i.step, func(t *testing.T) {
-			cfg := copyOf(t, os.DirFS(i.dir))
+			cfg := copyOf(t, i.dir)
 			var engine *actions.Engine
 			cfg.serving = func(s *server) { engine = s.engine }
 			r := restart(t, cfg)
@@ -157,7 +162,6 @@ func TestCutKilled(t *testing.T) {
 			}
 			assert.Equal(t, first, engine.Journal().First(), "a cut on record is finished by the start, another is not")
 			require.NoError(t, r.stop())
-			whole(t, small(), cfg)
 			p, err := Prune(context.Background(), smallCut(cfg, nil))
 			require.NoError(t, err)
 			assert.Equal(t, first, p.From)

@@ -1,0 +1,34 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+)
+
+// testDir has what tests share. It goes at the end.
+var testDir string
+
+// TestMain puts the temporary folders into memory where there is enough of it:
+// crashes here are those of the process, and hundreds of starts would mostly
+// wait for a disk. That what is called synced is on disk is for the order test in
+// cmd/waybill.
+func TestMain(m *testing.M) {
+	const memory, enough = "/dev/shm", 1 << 30
+	var fs syscall.Statfs_t
+	if os.Getenv("TMPDIR") == "" && syscall.Statfs(memory, &fs) == nil && fs.Bavail*uint64(fs.Bsize) >= enough {
+		if err := os.Setenv("TMPDIR", memory); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	var err error
+	if testDir, err = os.MkdirTemp("", "waybill-daemon-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(testDir) // only clutter is left otherwise
+	os.Exit(code)
+}
