@@ -1,6 +1,8 @@
 package main
 
 import (
+	bits "encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -119,7 +121,8 @@ func (e *errand) chunks(p *panel, file string, data []byte, ranges []sessions.Ra
 }
 
 // refounding is a start that makes the store of contents anew, for a journal that
-// names none, and finds a staged file that nobody knows. Where it may, it serves
+// names none, finds a staged file that nobody knows, and comes to the end of the
+// room that its segment has. Where it may, it serves
 // a directory that is a file system of its own.
 func refounding(t *testing.T) *crashed {
 	t.Helper()
@@ -135,6 +138,7 @@ func refounding(t *testing.T) *crashed {
 	require.Len(t, staging, 1)
 	c.strays[stray] = noise(70, 5_000)
 	require.NoError(t, os.WriteFile(filepath.Join(staging[0], stray), c.strays[stray], 0o600))
+	c.shrink()
 	mounted := filepath.Join(c.root, "mounted")
 	require.NoError(t, os.Mkdir(mounted, 0o755))
 	if err := unix.Mount("waybill-test", mounted, "tmpfs", 0, ""); err == nil {
@@ -147,7 +151,7 @@ func refounding(t *testing.T) *crashed {
 		e := c.errand()
 		require.NoError(t, e.part((*carrier).uploads))
 		require.NoError(t, e.on(func(p *panel) error {
-			return e.put(p, "mounted/file", noise(71, 12_000), 4_000, 1, asPacket, nil)
+			return errors.Join(e.put(p, "mounted/file", noise(71, 12_000), 4_000, 1, asPacket, nil), c.grow(&e.errand, p))
 		}))
 		c.stop()
 		return e.acks
@@ -156,61 +160,47 @@ func refounding(t *testing.T) *crashed {
 	return c
 }
 
-// growing makes a segment grow beyond the room that was set aside for it.
-func growing(t *testing.T) *crashed {
-	t.Helper()
-	c := newCrashed(t)
-	c.lay()
-	c.server.start()
-	c.stop()
-	// Nearly as many long records as fit, then such as need a page each, until one
-	// does not.
-	const long, page = 59_000, 4096
-	left := c.segmentSize(c.state)/((long/page+1)*page) - 3
-	c.append(c.state, long, func(uint64) bool { left--; return left == 0 })
-	c.fillUp(3_000)
-	c.begins()
-	c.live(func() []ack {
-		e := c.errand()
-		require.NoError(t, e.on(func(p *panel) error {
-			const most = 1000
-			for n, before := 0, c.segmentSize(c.state); c.segmentSize(c.state) == before; n++ {
-				if n == most {
-					return fmt.Errorf("it does not grow by %d records", n)
-				}
-				if err := e.ask(p, "get_permissions", nil, nil); err != nil {
-					return err
-				}
-			}
-			return nil
-		}))
-		c.stop()
-		return e.acks
-	})
-	c.over()
-	return c
-}
+const firstSegment = "seg-0000000000000000.db"
 
-func (c *crashed) segmentSize(state string) int64 {
-	fi, err := os.Stat(filepath.Join(state, "journal", "seg-0000000000000000.db"))
+// shrink takes from the segment of a daemon that does not run the room that was
+// set aside for it.
+func (c *crashed) shrink() {
+	path := filepath.Join(c.state, "journal", firstSegment)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	require.NoError(c.t, err)
-	return fi.Size()
-}
-
-// fillUp adds records of a size as long as the segment need not grow for them.
-// What bbolt does is not the same every time.
-func (c *crashed) fillUp(size int) {
-	copied := filepath.Join(c.at, "copied")
-	for grown := c.segmentSize(c.state); ; {
-		require.NoError(c.t, os.RemoveAll(copied))
-		require.NoError(c.t, os.CopyFS(copied, os.DirFS(c.state)))
-		c.append(c.state, size, func(uint64) bool { return true })
-		if c.segmentSize(c.state) > grown {
-			break
+	defer f.Close()
+	// Of the two metas the newer one counts. It says how many pages there are.
+	const atPages, atNumber = 56, 64
+	var pages, newest uint64
+	for i := range int64(metas) {
+		meta := make([]byte, atNumber+8)
+		_, err := f.ReadAt(meta, i*pageBytes)
+		require.NoError(c.t, err)
+		if n := bits.LittleEndian.Uint64(meta[atNumber:]); n >= newest {
+			newest, pages = n, bits.LittleEndian.Uint64(meta[atPages:])
 		}
 	}
-	require.NoError(c.t, os.RemoveAll(c.state))
-	require.NoError(c.t, os.Rename(copied, c.state))
+	require.NoError(c.t, f.Truncate(int64(pages)*pageBytes))
+}
+
+// grow asks for what leaves long records until the segment gets more room.
+func (c *crashed) grow(e *errand, p *panel) error {
+	size := func() int64 {
+		fi, err := os.Stat(filepath.Join(c.state, "journal", firstSegment))
+		require.NoError(c.t, err)
+		return fi.Size()
+	}
+	path := strings.Repeat(strings.Repeat("x", 240)+"/", 4) + "x"
+	const most, room = 1000, 16 << 20 // of one that has grown
+	for n := 0; size() < room; n++ {
+		if n == most {
+			return fmt.Errorf("it does not grow by %d records", n)
+		}
+		if err := e.refused(p, "get_file_info", fileParams{path}, actions.CodeNotFound); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rolling works across the end of a segment.
@@ -221,7 +211,7 @@ func rolling(t *testing.T) *crashed {
 	c.lay()
 	c.server.start()
 	c.stop()
-	c.append(c.state, 0, func(size uint64) bool { return size == journal.SegmentRecords-room })
+	c.fill(journal.SegmentRecords - room)
 	c.begins()
 	c.live(func() []ack {
 		e := c.errand()
@@ -257,7 +247,7 @@ func pruning(t *testing.T) *crashed {
 	c.stop()
 	for n := range uint64(2) {
 		end := (n + 1) * journal.SegmentRecords
-		c.append(c.state, 0, func(size uint64) bool { return size == end+50 })
+		c.fill(end + 50)
 		c.server.start()
 		eventually(t, "the segment has a snapshot", func() bool {
 			return exists(filepath.Join(c.state, actions.Stored{Seq: end}.Name()))
@@ -310,25 +300,20 @@ func (c *crashed) prune(token string) (key string, err error) {
 	return r.key, err
 }
 
-// append adds records that say nothing to the journal of a daemon that does not
-// run, each of so many bytes and some more, and asks with the size of the journal
-// whether that is enough. Short ones go in many at a time.
-func (c *crashed) append(state string, size int, enough func(uint64) bool) {
-	log, err := journal.Open(filepath.Join(state, "journal"), journal.Options{})
+// fill adds records that say nothing to the journal of a daemon that does not run,
+// until it has so many.
+func (c *crashed) fill(size uint64) {
+	log, err := journal.Open(filepath.Join(c.state, "journal"), journal.Options{})
 	require.NoError(c.t, err)
-	body := fmt.Appendf(nil, `{"action":"get_permissions","code":"ok","message":%q}`, strings.Repeat("x", size))
-	for done := false; !done; {
+	body := []byte(`{"action":"get_permissions","code":"ok"}`)
+	for seq := log.Head().Size; seq < size; {
 		var lines [][]byte
-		for seq := log.Head().Size; !done && len(lines) < journal.MaxBatchRecords && (size == 0 || len(lines) == 0); seq++ {
+		for ; seq < size && len(lines) < journal.MaxBatchRecords; seq++ {
 			lines = append(lines, journal.AppendRecord(nil, &journal.Record{
 				Seq: seq, At: log.LastAt(), Kind: "action.answered", Actor: "main", Via: "test", Ref: fmt.Sprint("filler ", seq), Body: body,
 			}))
-			done = size == 0 && enough(seq+1)
 		}
 		require.NoError(c.t, log.Append(lines))
-		if size > 0 {
-			done = enough(log.Head().Size)
-		}
 	}
 	require.NoError(c.t, log.Close())
 }
