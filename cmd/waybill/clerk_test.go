@@ -159,8 +159,15 @@ func (c *clerk) toWrite(file string) (task, error) {
 	return c.task("operateFile", fields{"file_id": file, "action": "write"})
 }
 
-// porter carries bytes of file tasks over HTTP: one connection at a time, one
-// request at a time.
+// resource is where bytes go over HTTP, or come from.
+type resource interface{ where() (path, token string) }
+
+func (k task) where() (path, token string) {
+	return docwire.TaskPath + k.id + "/" + k.fake, k.token
+}
+
+// porter carries bytes over HTTP, those of file tasks and those of transfers: one
+// connection at a time, one request at a time.
 type porter struct {
 	addr string
 	// traced: the daemon's end of each connection is looked up.
@@ -187,9 +194,9 @@ func (p *porter) close() {
 	}
 }
 
-// send sends a request for a task. Its body is announced with its length, or
+// send sends a request about a resource. Its body is announced with its length, or
 // sent in chunks if that is negative.
-func (p *porter) send(method string, k task, header fields, body []byte, length int) error {
+func (p *porter) send(method string, k resource, header fields, body []byte, length int) error {
 	if p.conn == nil {
 		if err := p.dial(); err != nil {
 			return err
@@ -197,7 +204,8 @@ func (p *porter) send(method string, k task, header fields, body []byte, length 
 	}
 	_ = p.conn.SetDeadline(time.Now().Add(longest))
 	var head bytes.Buffer
-	fmt.Fprintf(&head, "%s %s%s/%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", method, docwire.TaskPath, k.id, k.fake, p.addr, k.token)
+	path, token := k.where()
+	fmt.Fprintf(&head, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", method, path, p.addr, token)
 	for name, v := range header {
 		fmt.Fprintf(&head, "%s: %v\r\n", name, v)
 	}
@@ -211,7 +219,7 @@ func (p *porter) send(method string, k task, header fields, body []byte, length 
 			body = body[len(part):]
 		}
 		head.WriteString("0\r\n\r\n")
-	case method == http.MethodPut || method == http.MethodPatch:
+	case method == http.MethodPut || method == http.MethodPatch || method == http.MethodPost:
 		fmt.Fprintf(&head, "Content-Length: %d\r\n\r\n", length)
 	default:
 		head.WriteString("\r\n")
@@ -223,7 +231,7 @@ func (p *porter) send(method string, k task, header fields, body []byte, length 
 }
 
 // do sends a request and waits for its answer. An error is a lost connection.
-func (p *porter) do(method string, k task, header fields, body []byte) (transferReply, error) {
+func (p *porter) do(method string, k resource, header fields, body []byte) (transferReply, error) {
 	length := len(body)
 	if header["Transfer-Encoding"] != nil {
 		length = -1
@@ -260,7 +268,7 @@ func (p *porter) receive(method string) (transferReply, error) {
 
 // hangUp sends a request with only the first bytes of its body, and goes: what
 // comes of it is not known, nor when.
-func (p *porter) hangUp(method string, k task, header fields, part []byte, length int) error {
+func (p *porter) hangUp(method string, k resource, header fields, part []byte, length int) error {
 	err := p.send(method, k, header, part, length)
 	p.close()
 	return err
@@ -268,7 +276,7 @@ func (p *porter) hangUp(method string, k task, header fields, part []byte, lengt
 
 // breakOff sends a request with only the first bytes of its body and says that
 // there is no more, which is answered too.
-func (p *porter) breakOff(method string, k task, header fields, part []byte, length int) (transferReply, error) {
+func (p *porter) breakOff(method string, k resource, header fields, part []byte, length int) (transferReply, error) {
 	defer p.close()
 	err := p.send(method, k, header, part, length)
 	if err == nil {

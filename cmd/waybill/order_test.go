@@ -69,6 +69,8 @@ type ack struct {
 	// a transfer of a file task was told, of session and Range.
 	document bool
 	task     *taskTold
+	// web is what a request of /upload or /tus was told, of session and Range.
+	web *webTold
 }
 
 // breaches checks every acknowledgement, and every effect in the trace
@@ -167,7 +169,7 @@ func (c *checker) ack(a *ack) {
 		c.add(disorder, "the reply %s is not in the trace", a.key)
 		return
 	}
-	chunk := a.session != "" && !a.async && a.task == nil
+	chunk := a.session != "" && !a.async && a.task == nil && a.web == nil
 	if a.action != "" && (!chunk || a.again) {
 		c.checked["records by ref"]++
 		c.committed(c.find(func(f *fact) bool { return f.Ref == a.key }), reply, "reply to %s %s", a.action, a.key)
@@ -177,6 +179,8 @@ func (c *checker) ack(a *ack) {
 		c.request(a, reply)
 	case a.task != nil:
 		c.transfer(a, reply)
+	case a.web != nil:
+		c.asked(a, reply)
 	case chunk && !a.again:
 		c.checked["chunks"]++
 		c.chunk(a, c.tree.staged(a.session), reply)
@@ -678,7 +682,8 @@ type fileParams struct {
 	Path string `json:"path"`
 }
 
-// run is 200 chunks and more over four connections at once.
+// run is 200 chunks and more over four connections at once, and those that come
+// over HTTP beside them.
 func (e *errand) run() error {
 	var panels [4]*panel
 	for i := range panels {
@@ -703,6 +708,7 @@ func (e *errand) run() error {
 	all.Go(func() error { return e.putEcho(panels[1], "echo.bin", noise(4, 10*4000), 4000) })
 	all.Go(func() error { return e.putQueued(panels[3], "queued/file", noise(5, 10*7000), 7000) })
 	all.Go(func() error { return e.odds(panels[3]) })
+	all.Go(func() error { return e.web(panels[0]) })
 	return all.Wait()
 }
 
@@ -762,8 +768,8 @@ func TestOrder(t *testing.T) {
 	assert.Empty(t, found)
 	t.Logf("checked %v", checked)
 	for what, least := range map[string]int{
-		"chunks": 200, "done": 9, "async": 11, "records by ref": 40, "staged files": 20, "placed files": 10,
-		"new parents": 6, "removals": 12, "rewrites": 1,
+		"chunks": 200, "done": 14, "async": 11, "records by ref": 40, "staged files": 25, "placed files": 15,
+		"new parents": 14, "removals": 12, "rewrites": 1, "creations": 2, "bodies": 20, "offsets": 30,
 	} {
 		assert.GreaterOrEqual(t, checked[what], least, what)
 	}
@@ -861,6 +867,13 @@ func TestOrderCatches(t *testing.T) {
 			t.Logf("%d breaches, such as %s", len(found), found[0])
 			for _, b := range found {
 				assert.Equal(t, kind, b.kind, b)
+			}
+			over := ways(acks)
+			assert.Len(t, over, 3)
+			for way, uploads := range over {
+				assert.True(t, slices.ContainsFunc(found, func(b breach) bool {
+					return slices.ContainsFunc(uploads, func(id string) bool { return strings.Contains(b.what, id) })
+				}), "it is blind to it over %s", way)
 			}
 		})
 	}

@@ -211,13 +211,7 @@ func (c *checker) transfer(a *ack, reply int) {
 	}
 	if a.task.durable >= 0 {
 		c.checked["offsets"]++
-		n, last := c.countedBytes(a.session, reply)
-		if last != nil {
-			c.relied = append(c.relied, reliance{reply, last.Seq})
-		}
-		if n < a.task.durable {
-			c.add(uncommitted, "%s is said to have %d durable bytes at %d, and has %d", a.session, a.task.durable, reply, n)
-		}
+		c.counted(a.session, a.task.durable, reply)
 	}
 	if p := a.task.published; p != nil {
 		c.checked["published"]++
@@ -241,7 +235,7 @@ func (c *checker) transfer(a *ack, reply int) {
 	}
 }
 
-// countedBytes is how far from the start the bytes of a task reached that were
+// countedBytes is how far from the start the bytes of an upload reached that were
 // durable, by records that were, at a place in the trace; and the last of these.
 func (c *checker) countedBytes(session string, at int) (n int64, last *fact) {
 	var set sessions.Set
