@@ -39,7 +39,7 @@ type benched struct {
 // The command with the smallest sizes: what it prints, not how fast it is.
 func TestBenchJournal(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := quickDir(t)
 	r := waybillIn(t, dir, clean(), "bench", "journal", "--time", "1ms", "--records", "66000", "--json")
 	require.Zero(t, r.code, r.err)
 	var b benched
@@ -139,7 +139,7 @@ func TestBenchInterrupted(t *testing.T) {
 // folded, and what ended long ago is forgotten.
 func TestBenchHistory(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := quickDir(t)
 	const n = 70_000 // more than two days
 	h := newHistory(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	kinds := map[string]int{}
@@ -215,7 +215,7 @@ func TestBenchLines(t *testing.T) {
 // What callers were told is durable is in the journal, and every one counts.
 func TestAppender(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := quickDir(t)
 	require.NoError(t, withLog(dir, func(log *journal.Log) error {
 		p := newAppender(log, 200)
 		require.NoError(t, p.fill(t.Context(), journal.SegmentRecords-50, journal.MaxBatchRecords))

@@ -330,7 +330,7 @@ var tampering sync.Once
 
 func tamperState(t *testing.T) (state, older, kept string) {
 	t.Helper()
-	dir := filepath.Join(filepath.Dir(binary), "tampering")
+	dir := filepath.Join(sharedDir(), "tampering")
 	state, older, kept = filepath.Join(dir, "state"), filepath.Join(dir, "older.db"), filepath.Join(dir, "kept")
 	tampering.Do(func() {
 		require.NoError(t, os.MkdirAll(state, 0o700))
@@ -363,7 +363,9 @@ func tamperState(t *testing.T) (state, older, kept string) {
 // edit changes the records of a segment as the owner of the disk can.
 func edit(t *testing.T, state string, first int, change func(b *bolt.Bucket) error) {
 	t.Helper()
-	db, err := bolt.Open(filepath.Join(state, "journal", fmt.Sprintf("seg-%016d.db", first)), 0o600, nil)
+	path := filepath.Join(state, "journal", fmt.Sprintf("seg-%016d.db", first))
+	ownFile(t, path)
+	db, err := bolt.Open(path, 0o600, nil)
 	require.NoError(t, err)
 	require.NoError(t, db.Update(func(tx *bolt.Tx) error { return change(tx.Bucket([]byte("log"))) }))
 	require.NoError(t, db.Close())
@@ -410,6 +412,7 @@ func TestTamper(t *testing.T) {
 			at := bytes.Index(b, plain(3000))
 			require.Positive(t, at)
 			b[at+len(plain(3000))-5] ^= 1
+			ownFile(t, segment(state, 0))
 			require.NoError(t, os.WriteFile(segment(state, 0), b, 0o600))
 		}, []string{"record 3000 "}, true},
 		"a flipped byte in the last segment": {func(t *testing.T, state string) {
@@ -480,8 +483,8 @@ func TestTamper(t *testing.T) {
 		}, []string{fmt.Sprintf("records 70000 to %d:", last), "history was rewritten", fmt.Sprintf("/%d ", tamperLines)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			state := filepath.Join(t.TempDir(), "state")
-			require.NoError(t, os.CopyFS(state, os.DirFS(sound)))
+			state := filepath.Join(quickDir(t), "state")
+			copyState(t, state, sound)
 			key := keyOf(t, state)
 			c.change(t, state)
 			args := []string{"journal", "verify", "--state", state, "--key", key}

@@ -50,7 +50,7 @@ func makePrunable(t *testing.T) *prunable {
 	t.Helper()
 	p := &thePrunable
 	prunableOne.Do(func() {
-		master := filepath.Join(filepath.Dir(binary), "prunable")
+		master := filepath.Join(sharedDir(), "prunable")
 		p.dir = filepath.Join(master, "daemon")
 		s := serveIn(t, p.dir)
 		file := filepath.Join(t.TempDir(), "f")
@@ -99,8 +99,8 @@ func makePrunable(t *testing.T) *prunable {
 // copied gives a copy of the prunable with an empty archive, not yet pruned.
 func (p *prunable) copied(t *testing.T) (s *server, archive string) {
 	t.Helper()
-	s = place(t, filepath.Join(t.TempDir(), "copy"))
-	require.NoError(t, os.CopyFS(filepath.Dir(s.state), os.DirFS(p.dir)))
+	s = place(t, filepath.Join(quickDir(t), "copy"))
+	copyState(t, filepath.Dir(s.state), p.dir)
 	require.NoError(t, os.Chmod(s.state, 0o700))
 	archive = filepath.Join(filepath.Dir(s.state), "archive")
 	require.NoError(t, os.Mkdir(archive, 0o700))

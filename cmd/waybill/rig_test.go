@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -44,7 +45,52 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
+	if shared := sharedDir(); shared != dir {
+		os.RemoveAll(shared)
+	}
 	os.Exit(code)
+}
+
+// sharedDir has the big journals that tests copy. Like quickDir, it is in memory
+// where there is such a thing.
+var sharedDir = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("/dev/shm", "waybill-cli-")
+	if err != nil {
+		return filepath.Dir(binary)
+	}
+	return dir
+})
+
+// copyState copies a STATE, or what holds one as "state", from sharedDir to
+// quickDir. The sealed segments become links: who changes one makes it its own.
+func copyState(t *testing.T, to, from string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, from))
+		if e.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		if segments, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "seg-*.db")); slices.Contains(segments, path) && path != slices.Max(segments) {
+			return os.Link(path, target)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, data, 0o600)
+	}))
+}
+
+// ownFile gives the test a copy of a file in place of what may be a link.
+func ownFile(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.WriteFile(path, data, 0o600))
 }
 
 // patience of a test: far longer than anything takes, so that only a hang
