@@ -509,3 +509,42 @@ func TestTamper(t *testing.T) {
 		})
 	}
 }
+
+// What the daemon signed last is compared beside what was kept, whichever key
+// there is to check it with.
+func TestVerifyComparesTheOwnCheckpointAsWell(t *testing.T) {
+	t.Parallel()
+	sound, older, kept := tamperState(t)
+	state := filepath.Join(t.TempDir(), "state")
+	require.NoError(t, os.CopyFS(state, os.DirFS(sound)))
+	key := keyOf(t, state)
+	verify := func(flags ...string) result {
+		return waybill(t, append([]string{"journal", "verify", "--state", state}, flags...)...)
+	}
+	withKept := []string{"--checkpoint", filepath.Join(kept, "1000"), "--key", key}
+	r := verify(withKept...)
+	assert.Zero(t, r.code, r.err)
+	assert.Contains(t, r.err, "nothing was altered of the first 1000 records")
+	b, err := os.ReadFile(older)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(state, "journal", "seg-0000000000131072.db"), b, 0o600))
+	lost := func(r result) {
+		t.Helper()
+		assert.Equal(t, exitData, r.code, r.err)
+		assert.Contains(t, r.err, fmt.Sprintf("the journal has %d, STATE/checkpoint was signed over %d", tamperLines-1000, tamperLines))
+	}
+	lost(verify())
+	lost(verify(withKept...))
+	lost(verify("--key", strangerKey(t))) // that of STATE is there
+
+	require.NoError(t, os.Remove(filepath.Join(state, "log.key")))
+	lost(verify(withKept...))
+	lost(verify("--key", key))
+	r = verify()
+	assert.Zero(t, r.code, r.err)
+	assert.Contains(t, r.err, "STATE/checkpoint was not compared: there is no key to check it with; give one with --key")
+	r = verify("--key", strangerKey(t))
+	assert.Zero(t, r.code, r.err)
+	assert.Contains(t, r.err, "STATE/checkpoint was not compared: ")
+	assert.Contains(t, r.err, "not signed by this key")
+}

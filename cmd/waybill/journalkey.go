@@ -14,10 +14,16 @@ import (
 // verifierKeys are the keys that an auditor trusts.
 type verifierKeys struct {
 	Key []string `sep:"none" placeholder:"KEY" help:"The journal's verifier key, as journal key prints it, or a file with it; may be repeated."`
+
+	// known are those that were read already: standard input can be read once.
+	known []journal.VerifierKey
 }
 
 // read gives the keys. A file may hold several, one on each line.
 func (k *verifierKeys) read(a *app) (keys []journal.VerifierKey, err error) {
+	if k.known != nil {
+		return k.known, nil
+	}
 	for _, word := range k.Key {
 		if key, err := journal.ParseVerifierKey(word); err == nil {
 			keys = append(keys, key)
@@ -41,6 +47,7 @@ func (k *verifierKeys) read(a *app) (keys []journal.VerifierKey, err error) {
 	if len(keys) == 0 {
 		return nil, fail(exitUsage, "--key is missing: without a key that you trust, nothing is proved")
 	}
+	k.known = keys
 	return keys, nil
 }
 

@@ -101,10 +101,11 @@ func (c *verifyCmd) verify(ctx context.Context, a *app, kept []witnessed) (journ
 		if err := ofJournal(c.State, kept); err != nil {
 			return journal.Head{}, err
 		}
-		if len(kept) == 0 {
-			kept = ownCheckpoint(a, c.State)
+		own, err := c.ownCheckpoint(a, c.State)
+		if err != nil {
+			return journal.Head{}, err
 		}
-		return c.verifyStored(ctx, a, dir, kept)
+		return c.verifyStored(ctx, a, dir, ascending(append(own, kept...)))
 	case c.ArchiveOnly != "":
 		return c.verifyArchive(ctx, a, kept)
 	}

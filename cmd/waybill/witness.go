@@ -48,31 +48,45 @@ func (c *withCheckpoints) checkpoints(a *app) (list []witnessed, err error) {
 		}
 		list = append(list, witnessed{name: name, Checkpoint: cp})
 	}
-	slices.SortStableFunc(list, func(a, b witnessed) int { return cmp.Compare(a.Size, b.Size) })
-	return list, nil
+	return ascending(list), nil
 }
 
-// ownCheckpoint is the one that a daemon left in its STATE, if it can be told to
-// be that. It knows nothing of who has the key as well, but of a lost segment.
-func ownCheckpoint(a *app, state string) []witnessed {
+func ascending(list []witnessed) []witnessed {
+	return slices.SortedStableFunc(slices.Values(list), func(a, b witnessed) int { return cmp.Compare(a.Size, b.Size) })
+}
+
+// ownCheckpoint is the one that a daemon left in its STATE, if it is signed with
+// a key of STATE or of --key. It knows nothing of who has the key as well, but of
+// a lost segment or an older copy.
+func (c *withCheckpoints) ownCheckpoint(a *app, state string) ([]witnessed, error) {
 	const name = "STATE/checkpoint"
 	text, err := os.ReadFile(filepath.Join(state, "checkpoint"))
-	if err != nil {
-		return nil
-	}
-	keys, err := daemon.StoredVerifiers(state)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // a copy without secrets
+		return nil, nil // there was no daemon, or not yet for long
 	}
+	var keys []journal.VerifierKey
+	if len(c.Key) > 0 {
+		if keys, err = c.read(a); err != nil {
+			return nil, err
+		}
+	}
+	stored, missing := daemon.StoredVerifiers(state) // a copy may be one without secrets
+	keys = append(keys[:len(keys):len(keys)], stored...)
 	var cp journal.Checkpoint
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(keys) == 0 && errors.Is(missing, os.ErrNotExist):
+		err = errors.New("there is no key to check it with; give one with --key")
+	case len(keys) == 0:
+		err = missing
+	default:
 		cp, err = journal.OpenCheckpoint(text, keys...)
 	}
 	if err != nil {
 		a.say("%s was not compared: %v", name, err)
-		return nil
+		return nil, nil
 	}
-	return []witnessed{{name, cp, true}}
+	return []witnessed{{name, cp, true}}, nil
 }
 
 // ofJournal refuses checkpoints of other journals than that of a STATE; a copy
