@@ -16,17 +16,11 @@ type followed struct {
 	// those of a revision that is wanted, digests the contents of all these.
 	nodes, holders map[uint64]struct{}
 	digests        textSet[struct{}]
-	// ids is what the nodes that belong are called now.
-	ids textSet[uint64]
-	// tree holds, if names are wanted, all nodes; called those with the last of
-	// the names.
-	tree   map[uint64]treeNode
-	called map[uint64]struct{}
-}
-
-type treeNode struct {
-	name   string
-	parent uint64
+	// ids is what the nodes that belong are called now, idOf the same by node.
+	ids  textSet[uint64]
+	idOf map[uint64]string
+	// tree are the nodes by what they are called and where they stand.
+	tree nameTree
 }
 
 func newFollowed(s string, wanted bool) followed {
@@ -43,8 +37,8 @@ func newFollowed(s string, wanted bool) followed {
 
 // again forgets what held only at the last record.
 func (d *followed) again() {
-	d.ids = make(textSet[uint64])
-	d.tree, d.called = make(map[uint64]treeNode), make(map[uint64]struct{})
+	d.ids, d.idOf = make(textSet[uint64]), make(map[uint64]string)
+	d.tree = newNameTree(d.names)
 }
 
 func (d *followed) has(node uint64) bool {
@@ -104,12 +98,27 @@ func (d *followed) node(e *journal.Entry, b *aboutBody) bool {
 	}
 	switch {
 	case e.Kind == doctree.KindNodeIDChanged:
-		delete(d.ids, string(b.From))
-		d.ids[string(b.To)] = key
+		d.call(key, string(b.To))
 	case b.ID != "":
-		d.ids[string(b.ID)] = key
+		d.call(key, string(b.ID))
 	}
 	return true
+}
+
+// call notes what a node is called now, "" if nothing any more.
+func (d *followed) call(key uint64, id string) {
+	if old, ok := d.idOf[key]; ok {
+		if old == id {
+			return
+		}
+		if d.ids[old] == key { // not another's by now
+			delete(d.ids, old)
+		}
+		delete(d.idOf, key)
+	}
+	if id != "" {
+		d.ids[id], d.idOf[key] = key, id
+	}
 }
 
 // nodesOf is node for facts about several at once.
@@ -120,23 +129,18 @@ func (d *followed) nodesOf(e *journal.Entry, b *aboutBody) bool {
 		if e.Kind != doctree.KindNodeRemoved {
 			continue
 		}
-		delete(d.tree, key)
-		delete(d.called, key)
-		for id, of := range d.ids {
-			if of == key {
-				delete(d.ids, id)
-			}
-		}
+		d.tree.remove(key)
+		d.call(key, "")
 	}
 	return about
 }
 
 // follow keeps the tree of names, and finds the nodes that the names lead to.
 func (d *followed) follow(e *journal.Entry, b *aboutBody) {
-	n, key := d.tree[*b.Node], *b.Node
+	n := d.tree.nodes[*b.Node]
 	switch e.Kind {
 	case doctree.KindNodeCreated:
-		n = treeNode{string(b.Name), b.Parent}
+		n.name, n.parent = string(b.Name), b.Parent
 	case doctree.KindNodeRenamed:
 		n.name = string(b.Name)
 	case doctree.KindNodeMoved:
@@ -144,28 +148,7 @@ func (d *followed) follow(e *journal.Entry, b *aboutBody) {
 	default:
 		return
 	}
-	d.tree[key] = n
-	delete(d.called, key)
-	if n.name == d.names[len(d.names)-1] {
-		d.called[key] = struct{}{}
-	}
-	// A directory that changes its name or place takes along what is in it.
-	for k := range d.called {
-		if d.leadsTo(k) {
-			d.nodes[k] = struct{}{}
-		}
-	}
-}
-
-func (d *followed) leadsTo(key uint64) bool {
-	for i := len(d.names) - 1; i >= 0; i-- {
-		n, ok := d.tree[key]
-		if !ok || n.name != d.names[i] {
-			return false
-		}
-		key = n.parent
-	}
-	return key == 0
+	d.tree.put(*b.Node, n.name, n.parent, func(found uint64) { d.nodes[found] = struct{}{} })
 }
 
 func (d *followed) revision(b *aboutBody) bool {
