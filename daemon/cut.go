@@ -100,7 +100,7 @@ func (c *cutter) cut(ctx context.Context, before time.Time, who actions.Caller) 
 
 // copy archives the segments, and gives the size of what it wrote or found.
 func (c *cutter) copy(ctx context.Context, p Pruned) (size int64, err error) {
-	// Those that may have signed what is in the archive already.
+	// They check what is in the archive already, if it is one of them that signed.
 	keys, err := StoredVerifiers(c.state)
 	if err != nil {
 		return 0, err

@@ -170,3 +170,31 @@ func TestCutKilled(t *testing.T) {
 		})
 	}
 }
+
+// What a cut that was cut short has in the archive is good, though meanwhile the
+// key that signed it is gone.
+func TestCutAfterARotation(t *testing.T) {
+	cfg := copyOf(t, small().files)
+	first, _, err := StoredKeys(cfg.State)
+	require.NoError(t, err)
+	_, err = Prune(context.Background(), smallCut(cfg, func(op string, do func() error) error {
+		if op == "base.write" {
+			return errCutFault
+		}
+		return do()
+	}))
+	require.ErrorIs(t, err, errCutFault)
+	_, err = RotateKey(cfg.State)
+	require.NoError(t, err)
+	cfg.KeyOverlap = -1
+	require.NoError(t, restart(t, cfg).stop())
+	require.NoFileExists(t, filepath.Join(cfg.State, oldKeyFile))
+
+	p, err := Prune(context.Background(), smallCut(cfg, nil))
+	require.NoError(t, err)
+	assert.Equal(t, uint64(segment), p.To)
+	a, err := journal.OpenArchive(cfg.Archive)
+	require.NoError(t, err)
+	require.NoError(t, a.CheckSignatures(first.Verifier()), "who was there first stays")
+	require.NoError(t, restart(t, cfg).stop())
+}

@@ -246,31 +246,53 @@ func TestArchiveCompletes(t *testing.T) {
 	}
 }
 
-// A checkpoint that an earlier attempt left counts for what it says, if it is
-// signed with a key that is known.
+// A checkpoint that an earlier attempt left counts for what it says: the key that
+// signed it may be forgotten. One that is known must have signed it rightly.
 func TestArchiveOtherSignature(t *testing.T) {
 	t.Parallel()
 	dir, _ := long(t)
 	l := openTest(t, dir, Options{ReadOnly: true})
-	later, err := NewSigningKey("waybill/test")
-	require.NoError(t, err)
 	head := Head{SegmentRecords, Hash{}}
+	var err error
 	head.Root, err = l.RootAt(ctx, SegmentRecords)
 	require.NoError(t, err)
+	signed := func(origin string, head Head) ([]byte, VerifierKey) {
+		k, err := NewSigningKey(origin)
+		require.NoError(t, err)
+		note, err := SignCheckpoint(Checkpoint{origin, head}, k)
+		require.NoError(t, err)
+		return note, k.Verifier()
+	}
 	opt := ArchiveOptions{}
-	opt.Checkpoint, err = SignCheckpoint(Checkpoint{"waybill/test", head}, later)
-	require.NoError(t, err)
+	var later VerifierKey
+	opt.Checkpoint, later = signed("waybill/test", head)
 
 	at := t.TempDir()
 	_, err = l.Archive(ctx, at, 0, noteFor(t, l, 0))
 	require.NoError(t, err)
-	var d *DamageError
-	_, err = l.Archive(ctx, at, 0, opt)
-	require.ErrorAs(t, err, &d)
-	opt.Keys = []VerifierKey{archiveKey().Verifier(), later.Verifier()}
-	got, err := l.Archive(ctx, at, 0, opt)
+	for _, keys := range [][]VerifierKey{nil, {later}, {archiveKey().Verifier(), later}} {
+		opt.Keys = keys
+		got, err := l.Archive(ctx, at, 0, opt)
+		require.NoError(t, err)
+		assert.True(t, got.Existed)
+	}
+
+	opt.Keys = []VerifierKey{archiveKey().Verifier(), later}
+	file := filepath.Join(at, archiveName(0, archiveCheckpoint))
+	good, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.True(t, got.Existed)
+	spoilt := bytes.Clone(good)
+	spoilt[len(spoilt)-20] ^= 1
+	origin, _ := signed("waybill/other", head)
+	root, _ := signed("waybill/test", Head{SegmentRecords, Hash{1}})
+	size, _ := signed("waybill/test", Head{2 * SegmentRecords, head.Root})
+	for what, bad := range map[string][]byte{"signature": spoilt, "origin": origin, "root": root, "size": size, "nothing": nil} {
+		require.NoError(t, os.WriteFile(file, bad, 0o600))
+		_, err := l.Archive(ctx, at, 0, opt)
+		var d *DamageError
+		require.ErrorAs(t, err, &d, what)
+		assert.Equal(t, archiveName(0, archiveCheckpoint), d.File, what)
+	}
 }
 
 func TestArchiveRefuses(t *testing.T) {

@@ -19,8 +19,9 @@ type ArchiveOptions struct {
 	// Checkpoint is the signed checkpoint of exactly the records before the
 	// segment's end.
 	Checkpoint []byte
-	// Keys are those that may have signed the checkpoint that is there already,
-	// if an attempt was cut off. None: it must be the same, byte for byte.
+	// Keys are known ones. If an attempt was cut off, the checkpoint that is there
+	// already may be signed with another, that signs no more: then what counts is
+	// what it says. But if one of Keys has signed it, the signature must be right.
 	Keys []VerifierKey
 	// Fault is nil but in tests, and wraps each durable step as Options.Fault
 	// does. Steps: "archive.write", "archive.sync", "archive.rename",
@@ -213,9 +214,12 @@ func (w *archiver) compare(ctx context.Context, tree *Tree) error {
 		return err
 	}
 	if !bytes.Equal(note, w.opt.Checkpoint) {
-		there, err := OpenCheckpoint(note, w.opt.Keys...)
+		there, err := ReadCheckpoint(note)
 		if err == nil && there != w.note {
 			err = fmt.Errorf("it is one of %d records of %s with the root %v", there.Size, there.Origin, there.Root)
+		}
+		if err == nil {
+			err = rightlySigned(note, w.opt.Keys)
 		}
 		if err != nil {
 			return damaged(filepath.Base(w.now(archiveCheckpoint)), w.first, last, "not the checkpoint for this segment: %v", err)

@@ -62,6 +62,16 @@ func OpenCheckpoint(signed []byte, keys ...VerifierKey) (Checkpoint, error) {
 	return Checkpoint{}, fmt.Errorf("%w: it is one of %s, the key of %s", ErrNotSigned, c.Origin, n.Sigs[0].Name)
 }
 
+// rightlySigned is an error if a signature of one of the keys is wrong, and nil
+// if none of them has signed at all.
+func rightlySigned(signed []byte, keys []VerifierKey) error {
+	_, err := note.Open(signed, verifiersOf(keys))
+	if _, others := errors.AsType[*note.UnverifiedNoteError](err); others {
+		return nil
+	}
+	return err
+}
+
 // verifiersOf gives the keys, each once: note takes a second one for a clash.
 func verifiersOf(keys []VerifierKey) note.Verifiers {
 	var list []note.Verifier
