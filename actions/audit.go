@@ -20,8 +20,8 @@ import (
 // Audited is what the records of a journal, all that it holds, say about the
 // files beside it.
 type Audited struct {
-	// First is the first record held. Of what lies before it only the base
-	// tells.
+	// First is the first record that was read, 0 if those that were pruned are in
+	// the archive. Of what lies before it only the base tells.
 	First uint64
 	// Stored are the snapshots and bases that lie at a position held, each
 	// compared with the fold.
@@ -39,6 +39,9 @@ type StoredCheck struct {
 	Err error
 	// Unread: it could not be looked at, which says nothing about it.
 	Unread bool
+	// Unfolded: it is the base that the journal names, but what it stands for was
+	// not there to be folded. Err says so.
+	Unfolded bool
 }
 
 // SealedFile is a file as it was when it was placed last.
@@ -63,23 +66,26 @@ type SealedContent struct {
 	Named bool
 }
 
-// Audit folds all the records held, with the checks of Replay, and compares
-// the fold with every snapshot and base of stateDir at its position. Errors are
-// those of Load: a base that does not fit the last cut is a
-// *journal.DamageError.
-func Audit(ctx context.Context, log *journal.Log, stateDir string) (*Audited, error) {
-	a := &audit{log: log, dir: stateDir, placed: make(map[string]SealedFile)}
-	a.out.First = log.First()
+// Audit folds all the records of a journal, with the checks of Replay, and
+// compares the fold with every snapshot and base of stateDir at its position.
+// Without the archive of all that was pruned the fold begins with the base,
+// which then is only Unfolded. Errors are those of Load: a base that does not
+// fit the cut that it is of is a *journal.DamageError.
+func Audit(ctx context.Context, history *journal.History, stateDir string) (*Audited, error) {
+	a := &audit{history: history, dir: stateDir, placed: make(map[string]SealedFile)}
 	if err := a.begin(ctx); err != nil {
 		return nil, err
 	}
-	err := log.Replay(ctx, a.out.First, func(e *journal.Entry) error {
+	err := history.Replay(ctx, a.out.First, func(e *journal.Entry) error {
 		if err := a.compareHere(ctx); err != nil {
 			return err
 		}
 		held := a.state.group // what it holds takes effect with the last one
 		if err := a.state.Apply(e); err != nil {
 			return fmt.Errorf("%w: %w", ErrFold, err)
+		}
+		if e.Kind == KindPruned && a.state.cut.To == a.out.First {
+			a.named = a.state.cut
 		}
 		if e.Group.I < e.Group.N {
 			return nil
@@ -96,7 +102,7 @@ func Audit(ctx context.Context, log *journal.Log, stateDir string) (*Audited, er
 		err = a.compareHere(ctx)
 	}
 	if err == nil {
-		err = a.state.checkCut(log, stateDir)
+		err = a.checkCuts()
 	}
 	if err != nil {
 		return nil, err
@@ -108,14 +114,30 @@ func Audit(ctx context.Context, log *journal.Log, stateDir string) (*Audited, er
 	return &a.out, nil
 }
 
-type audit struct {
-	log    *journal.Log
-	dir    string
-	state  *State
-	stored []Stored // still to be compared, by position
-	out    Audited
-	placed map[string]SealedFile
+// checkCuts holds the base that the fold began with against the cut that made
+// it, and the last cut as every start does.
+func (a *audit) checkCuts() error {
+	if err := a.state.checkCut(a.history.Log(), a.dir); err != nil || a.out.First == 0 {
+		return err
+	}
+	if a.named == nil {
+		return noBase(a.out.First, "no record says that those before were pruned")
+	}
+	return checkBase(a.dir, a.named)
 }
+
+type audit struct {
+	history *journal.History
+	dir     string
+	state   *State
+	stored  []Stored // still to be compared, by position
+	named   *Cut     // the one that the base is of that the fold began with
+	out     Audited
+	placed  map[string]SealedFile
+}
+
+// errUnfolded is why a base that the fold began with was not compared with it.
+var errUnfolded = errors.New("only its digest was compared with the journal's; --archive folds what it stands for")
 
 // begin takes the state before the first record.
 func (a *audit) begin(ctx context.Context) error {
@@ -124,19 +146,28 @@ func (a *audit) begin(ctx context.Context) error {
 		return err
 	}
 	slices.Reverse(all)
-	a.stored = slices.DeleteFunc(all, func(f Stored) bool { return f.Seq < a.out.First })
 	a.state = NewState()
-	if a.out.First == 0 {
+	if a.history.First() == 0 {
+		a.stored = all
 		return nil
 	}
-	base := Stored{a.out.First, true}
-	root, err := a.log.RootAt(ctx, base.Seq)
+	// The oldest that the journal goes on from: a cut that was cut short leaves
+	// records before its base.
+	first := a.history.Log().First()
+	base := Stored{first, true}
+	if i := slices.IndexFunc(all, func(f Stored) bool { return f.Base && f.Seq >= first }); i >= 0 {
+		base = all[i]
+	}
+	a.out.First = base.Seq
+	a.stored = slices.DeleteFunc(all, func(f Stored) bool { return f.Seq < base.Seq || f == base })
+	root, err := a.history.RootAt(ctx, base.Seq)
 	if err != nil {
 		return err
 	}
 	if a.state, err = readStored(a.dir, base, root); err != nil {
 		return noBase(base.Seq, err.Error())
 	}
+	a.out.Stored = append(a.out.Stored, StoredCheck{Stored: base, Err: errUnfolded, Unfolded: true})
 	for _, r := range a.state.sessions.Image().Ended {
 		if r.State == sessions.Placed.String() {
 			a.placed[r.Path] = SealedFile{Path: r.Path, Size: r.Size, SHA1: r.Digest}
@@ -150,7 +181,7 @@ func (a *audit) compareHere(ctx context.Context) error {
 	for len(a.stored) > 0 && a.stored[0].Seq == a.state.next {
 		f := a.stored[0]
 		a.stored = a.stored[1:]
-		root, err := a.log.RootAt(ctx, f.Seq)
+		root, err := a.history.RootAt(ctx, f.Seq)
 		if err != nil {
 			return err
 		}
@@ -161,7 +192,7 @@ func (a *audit) compareHere(ctx context.Context) error {
 
 func (a *audit) result(f Stored, err error) {
 	_, unread := errors.AsType[*fs.PathError](err)
-	a.out.Stored = append(a.out.Stored, StoredCheck{f, err, unread || errors.Is(err, errVersion)})
+	a.out.Stored = append(a.out.Stored, StoredCheck{Stored: f, Err: err, Unread: unread || errors.Is(err, errVersion)})
 }
 
 // errNotFold: a snapshot that is whole and of this journal is not what its

@@ -126,10 +126,12 @@ func TestLoadOfAPrunedJournal(t *testing.T) {
 	snapshot := s.snapshot(len(s.lines) - 1)
 	assert.Equal(t, &snapshot, s.load().From)
 
-	audited, err := Audit(ctx, s.log, s.dir)
+	history, err := journal.NewHistory(s.log, nil)
+	require.NoError(t, err)
+	audited, err := Audit(ctx, history, s.dir)
 	require.NoError(t, err)
 	assert.Equal(t, uint64(cutAt), audited.First)
-	assert.Equal(t, []StoredCheck{{Stored: base}, {Stored: snapshot}}, audited.Stored)
+	assert.Equal(t, []StoredCheck{{Stored: base, Err: errUnfolded, Unfolded: true}, {Stored: snapshot}}, audited.Stored)
 
 	damaged := func(what string) {
 		t.Helper()
@@ -137,7 +139,7 @@ func TestLoadOfAPrunedJournal(t *testing.T) {
 		_, _, err := Load(ctx, s.log, s.dir)
 		require.ErrorAs(t, err, &d, what)
 		assert.Equal(t, base.Name(), d.File, what)
-		_, err = Audit(ctx, s.log, s.dir)
+		_, err = Audit(ctx, history, s.dir)
 		require.ErrorAs(t, err, &d, what)
 		assert.Equal(t, base.Name(), d.File, what)
 	}

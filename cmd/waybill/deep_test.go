@@ -312,3 +312,98 @@ func TestDeepOfADaemon(t *testing.T) {
 	assert.Equal(t, exitData, r.code)
 	assert.Contains(t, r.out, "wrong: file f1: ")
 }
+
+// The base of a pruned journal is compared with what the archive leads to, and
+// without an archive nobody says that it is right.
+func TestDeepOfAPrunedState(t *testing.T) {
+	t.Parallel()
+	s, archive := makePrunable(t).pruned(t)
+	deep := func(flags ...string) (result, deepReport) {
+		t.Helper()
+		r := waybill(t, append([]string{"journal", "verify", "--deep", "--json", "--state", s.state}, flags...)...)
+		var v verdict
+		require.NoError(t, json.Unmarshal([]byte(r.out), &v), r.err)
+		return r, *v.Deep
+	}
+	base := actions.Stored{Seq: prunedTo, Base: true}.Name()
+	r, d := deep("--root", s.root)
+	assert.Zero(t, r.code, r.err)
+	assert.EqualValues(t, prunedTo, d.First)
+	require.Len(t, d.Findings, 1)
+	assert.Equal(t, deepFinding{What: "base", Name: base, Result: foundUnchecked,
+		Reason: "only its digest was compared with the journal's; --archive folds what it stands for"}, d.Findings[0])
+	assert.Zero(t, d.Snapshots[foundOK])
+	assert.Equal(t, 1, d.Snapshots[countDigest])
+	r = waybill(t, "journal", "verify", "--deep", "--state", s.state)
+	assert.Zero(t, r.code, r.err)
+	assert.Contains(t, r.out, "unchecked: base "+base)
+	assert.Contains(t, r.out, "snapshots: 1 compared by its digest only\n")
+
+	r, d = deep("--archive", archive, "--root", s.root)
+	assert.Zero(t, r.code, r.err)
+	assert.Zero(t, d.First)
+	assert.Equal(t, map[string]int{foundOK: 1}, d.Snapshots)
+	assert.Empty(t, d.Findings)
+	assert.Equal(t, map[string]int{foundOK: 1}, d.Files)
+}
+
+// A base that was wrong when it was written is the one that the journal names:
+// only the archive shows it.
+func TestDeepFindsABaseThatWasWrong(t *testing.T) {
+	t.Parallel()
+	const held = journal.SegmentRecords
+	dir := t.TempDir()
+	state, archive := filepath.Join(dir, "state"), filepath.Join(dir, "archive")
+	require.NoError(t, os.Mkdir(archive, 0o700))
+	write := func(state, subject string) *journal.Log {
+		log, err := journal.Open(filepath.Join(state, "journal"), journal.Options{})
+		require.NoError(t, err)
+		for seq := uint64(0); seq < held+10; {
+			var lines [][]byte
+			for ; seq < held+10 && len(lines) < journal.MaxBatchRecords; seq++ {
+				r := journal.Record{Seq: seq, At: time.Unix(1_900_000_000, 0), Kind: actions.KindAnswered, Actor: "main",
+					Body: []byte(`{"action":"get_permissions","params":{},"code":"ok"}`)}
+				if seq == 7 {
+					r.Kind = actions.KindStarted
+					r.Body = fmt.Appendf(nil, `{"boot":%q,"version":"test"}`, subject)
+				}
+				if seq == 8 && subject == "b" {
+					r.Kind, r.Body = actions.KindToken, []byte(`{"jti":"x","subject":"s","permissions":[],"exp":"2036-03-01T12:30:00Z"}`)
+				}
+				lines = append(lines, journal.AppendRecord(nil, &r))
+			}
+			require.NoError(t, log.Append(lines))
+		}
+		return log
+	}
+	other := filepath.Join(dir, "other")
+	log := write(other, "b")
+	wrong, err := actions.FoldTo(t.Context(), log, other, held)
+	require.NoError(t, err)
+	require.NoError(t, log.Close())
+
+	log = write(state, "a")
+	root, err := log.RootAt(t.Context(), held)
+	require.NoError(t, err)
+	key, err := journal.NewSigningKey("waybill/test")
+	require.NoError(t, err)
+	note, err := journal.SignCheckpoint(journal.Checkpoint{Origin: "waybill/test", Head: journal.Head{Size: held, Root: root}}, key)
+	require.NoError(t, err)
+	_, err = log.Archive(t.Context(), archive, 0, journal.ArchiveOptions{Checkpoint: note})
+	require.NoError(t, err)
+	digest, err := actions.WriteBase(state, wrong, root)
+	require.NoError(t, err)
+	cut := journal.NewFact(actions.KindPruned, actions.Cut{To: held, Root: root.String(), Base: digest})
+	require.NoError(t, log.Append([][]byte{journal.AppendRecord(nil, &journal.Record{
+		Seq: held + 10, At: log.LastAt(), Kind: cut.Kind, Actor: "main", Body: cut.Body,
+	})}))
+	require.NoError(t, log.Prune(held))
+	require.NoError(t, log.Close())
+
+	r := waybill(t, "journal", "verify", "--deep", "--state", state)
+	assert.Zero(t, r.code, r.err)
+	assert.Contains(t, r.out, "unchecked: base base-")
+	r = waybill(t, "journal", "verify", "--deep", "--state", state, "--archive", archive)
+	assert.Equal(t, exitData, r.code, r.err)
+	assert.Contains(t, r.out, "wrong: base base-0000000000065536.json: not what the records before it lead to")
+}
