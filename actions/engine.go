@@ -266,6 +266,11 @@ func (e *Engine) record(from origin, kind string, body any) error {
 // action is its name as sent, "" if there was none. It returns once the
 // record is durable.
 func (e *Engine) Refuse(ctx context.Context, who Caller, ref, action string, refusal *Error) error {
+	return e.RefuseAsked(ctx, who, ref, action, nil, refusal)
+}
+
+// RefuseAsked is Refuse with what was asked for.
+func (e *Engine) RefuseAsked(ctx context.Context, who Caller, ref, action string, asked Asked, refusal *Error) error {
 	if !e.enter() {
 		return ErrStopping
 	}
@@ -278,17 +283,43 @@ func (e *Engine) Refuse(ctx context.Context, who Caller, ref, action string, ref
 		}
 		e.cfg.Observe.Action(name, refusal.Code, 0)
 	}
-	body := answeredBody{Action: clip(action), Code: refusal.Code, Message: clip(refusal.Detail)}
+	body := answeredBody{Action: clip(action), Params: asked.recorded(), Code: refusal.Code, Message: clip(refusal.Detail)}
 	return e.record(origin{who.Subject, who.Via, refOf(ref)}, KindRefused, body)
 }
 
 // Note records a request that the connection itself answered (login).
 func (e *Engine) Note(ctx context.Context, who Caller, ref, action string) error {
+	return e.NoteAsked(ctx, who, ref, action, nil)
+}
+
+// NoteAsked is Note with what was asked for.
+func (e *Engine) NoteAsked(ctx context.Context, who Caller, ref, action string, asked Asked) error {
 	if !e.enter() {
 		return ErrStopping
 	}
 	defer e.busy.Done()
-	return e.record(origin{who.Subject, who.Via, refOf(ref)}, KindAnswered, answeredBody{Action: clip(action), Code: CodeOK})
+	body := answeredBody{Action: clip(action), Params: asked.recorded(), Code: CodeOK}
+	return e.record(origin{who.Subject, who.Via, refOf(ref)}, KindAnswered, body)
+}
+
+// Asked is what a request that the connection itself answered was for, by name:
+// strings, of which no more is recorded than of other params, and numbers below
+// 2^53.
+type Asked map[string]any
+
+// recorded is nil if there is nothing to say.
+func (a Asked) recorded() any {
+	if len(a) == 0 {
+		return nil
+	}
+	short := make(Asked, len(a))
+	for name, v := range a {
+		if s, ok := v.(string); ok {
+			v = clip(s)
+		}
+		short[name] = v
+	}
+	return short
 }
 
 // IssuedToken is what is recorded of a token: everything but the token.

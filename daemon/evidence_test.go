@@ -203,6 +203,76 @@ func TestEvidenceOverHTTP(t *testing.T) {
 	})
 }
 
+// What is asked of the evidence is on record with how it was answered, one
+// record each: an answer that covers its own, or a refusal.
+func TestEvidenceOnRecord(t *testing.T) {
+	t.Parallel()
+	r := run(t, nil)
+	size := func() uint64 { return uint64(len(r.records())) }
+	for i, c := range []struct {
+		path   string
+		status int
+		action string
+		code   string
+		params map[string]any
+	}{
+		{"checkpoint", 200, "journal_checkpoint", "ok", nil},
+		{"tile/0/000.p/2", 200, "journal_tile", "ok", map[string]any{"url_path": "/journal/tile/0/000.p/2"}},
+		{"tile/entries/000.p/1", 200, "journal_tile", "ok", map[string]any{"url_path": "/journal/tile/entries/000.p/1"}},
+		{"tile/entries/999", 404, "journal_tile", "not_found", map[string]any{"url_path": "/journal/tile/entries/999"}},
+		{"tile/0/0", 400, "journal_tile", "bad_param", map[string]any{"url_path": "/journal/tile/0/0"}},
+		{"proof/1", 200, "journal_proof", "ok", map[string]any{"seq": 1.}},
+		{"proof/1?size=2", 200, "journal_proof", "ok", map[string]any{"seq": 1., "size": 2.}},
+		{"proof/99999", 404, "journal_proof", "not_found", map[string]any{"seq": 99999.}},
+		{"proof/x", 400, "journal_proof", "bad_param", map[string]any{"url_path": "/journal/proof/x"}},
+		{"consistency/2", 200, "journal_proof", "ok", map[string]any{"size": 2.}},
+		{"consistency/99999", 404, "journal_proof", "not_found", map[string]any{"size": 99999.}},
+		{"nothing/of%20this", 404, "journal_evidence", "not_found", map[string]any{"url_path": "/journal/nothing/of this"}},
+		{strings.Repeat("long", 5000), 404, "journal_evidence", "not_found", nil},
+	} {
+		before := size()
+		status, body, _ := r.get("/journal/" + c.path)
+		require.Equal(t, c.status, status, c.path)
+		all := r.records()[before:]
+		mine := those(all, func(x record) bool { return strings.HasPrefix(x.Kind, "action.") && x.Body["action"] != "journal_read" })
+		require.Len(t, mine, 1, c.path)
+		assert.Equal(t, c.action, mine[0].Body["action"], c.path)
+		assert.Equal(t, c.code, mine[0].Body["code"], c.path)
+		if i < 12 {
+			assert.Equal(t, c.params == nil, mine[0].Body["params"] == nil, c.path)
+			assert.Equal(t, c.params, func() map[string]any { p, _ := mine[0].Body["params"].(map[string]any); return p }(), c.path)
+		}
+		if c.code != "ok" {
+			assert.Equal(t, "action.refused", mine[0].Kind, c.path)
+			assert.Equal(t, mine[0].Body["message"], strings.TrimSpace(body), c.path)
+			continue
+		}
+		assert.Equal(t, "action.answered", mine[0].Kind, c.path)
+		switch c.path {
+		case "checkpoint":
+			assert.Equal(t, mine[0].Seq+1, r.checkpoint(body).Size)
+		case "proof/1":
+			p, err := journal.ParseInclusionProof([]byte(body))
+			require.NoError(t, err)
+			assert.Equal(t, mine[0].Seq+1, r.checkpoint(string(p.Checkpoint)).Size)
+		case "consistency/2":
+			g, err := journal.ParseGrowth([]byte(body))
+			require.NoError(t, err)
+			assert.Equal(t, mine[0].Seq+1, r.checkpoint(string(g.Checkpoint)).Size)
+		}
+	}
+	code, _, _ := r.do("GET", "/journal/nothing", "")
+	assert.Equal(t, 401, code)
+	code, _, _ = r.do("GET", "/journal/nothing", "", "Authorization", "Bearer "+r.subtoken(url.Values{"permissions": {"mfp.file.read"}}))
+	assert.Equal(t, 403, code)
+	all := r.records()
+	assert.Equal(t, 1, count(all, func(x record) bool {
+		return x.Kind == "action.refused" && x.Body["action"] == "journal_evidence" && x.Body["code"] == "permission_denied"
+	}))
+	_, found, _ := r.search(url.Values{"path": {"/"}})
+	assert.Empty(t, found, "they are about no served file")
+}
+
 // The checkpoint in STATE follows the journal by itself, and covers the stop.
 func TestCheckpointFollows(t *testing.T) {
 	t.Parallel()
@@ -634,8 +704,14 @@ func TestEvidenceOfWhichAPartIsGone(t *testing.T) {
 		"/journal/proof/65540?size=65541":            200,
 		"/journal/proof/65540?size=9007199254740991": 404,
 	} {
+		before := log.Head().Size
 		w := ask(path)
 		assert.Equal(t, want, w.Code, "%s: %s", path, w.Body)
+		require.Equal(t, before+1, log.Head().Size, path)
+		line, err := log.Line(before)
+		require.NoError(t, err)
+		assert.Equal(t, want == 200, bytes.Contains(line, []byte(`"kind":"action.answered"`)), "%s: %s", path, line)
+		assert.Equal(t, want != 200, bytes.Contains(line, []byte(`"kind":"action.refused"`)), "%s: %s", path, line)
 	}
 	p, err := journal.ParseInclusionProof(old.Body.Bytes())
 	require.NoError(t, err)

@@ -20,6 +20,8 @@ const (
 	journalCheckpoint = "journal_checkpoint"
 	journalTile       = "journal_tile"
 	journalProof      = "journal_proof"
+	// journalEvidence is what is not there.
+	journalEvidence = "journal_evidence"
 )
 
 const (
@@ -29,35 +31,37 @@ const (
 	forEver = "private, max-age=31536000, immutable"
 )
 
-// exhibit is an answer in the making: what it is once the request is on record.
+// exhibit is an answer in the making.
 type exhibit struct {
-	action      string
+	action string
+	// asked is what the record of the request says it was for.
+	asked       actions.Asked
 	contentType string
 	cache       string
 	// large ones, up to 15 MiB, are made a few at a time.
 	large bool
-	// make is called with the head after the record of the request.
-	make func(ctx context.Context, head journal.Head) ([]byte, error)
+	// make gives the answer at a head of the journal; if it is current, it differs
+	// from head to head.
+	make    func(ctx context.Context, head journal.Head) ([]byte, error)
+	current bool
 }
 
 // evidence serves what lies below /journal/. Each request is on record before
-// its answer leaves, as for the journal itself; a checkpoint covers its own.
+// its answer leaves, as for the journal itself; a checkpoint covers its own. So
+// that the record says how it was answered, the answer is made before, and what
+// speaks of the current head once more after.
 func (s *server) evidence(w http.ResponseWriter, r *http.Request) {
 	x, bad := s.exhibit(r)
-	if x == nil {
-		text(w, http.StatusNotFound, "not found")
-		return
-	}
 	who, ok := s.auditor(w, r, x.action)
 	if !ok {
 		return
 	}
 	if bad != nil {
-		s.refuse(w, r, who, x.action, http.StatusBadRequest, bad)
-		return
-	}
-	if err := s.engine.Note(r.Context(), who, "", x.action); err != nil {
-		text(w, http.StatusServiceUnavailable, "stopping")
+		status := http.StatusBadRequest
+		if bad.Code == actions.CodeNotFound {
+			status = http.StatusNotFound
+		}
+		s.refuseAsked(w, r, who, x.action, x.asked, status, bad)
 		return
 	}
 	if x.large {
@@ -71,19 +75,19 @@ func (s *server) evidence(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	body, err := x.make(r.Context(), s.engine.Journal().Head())
-	switch {
-	case errors.Is(err, journal.ErrBeyond):
-		text(w, http.StatusNotFound, "the journal is not that long")
-		return
-	case errors.Is(err, journal.ErrPruned):
-		text(w, http.StatusGone, "pruned: it is in an archive")
-		return
-	case err != nil && r.Context().Err() != nil:
-		return // nobody waits any more
-	case err != nil:
-		s.log.Error().Err(err).Str("action", x.action).Str("via", who.Via).Msg("reading the journal failed")
-		text(w, http.StatusInternalServerError, "reading the journal failed")
+	log := s.engine.Journal()
+	body, err := x.make(r.Context(), log.Head())
+	if err == nil {
+		if err := s.engine.NoteAsked(r.Context(), who, "", x.action, x.asked); err != nil {
+			text(w, http.StatusServiceUnavailable, "stopping")
+			return
+		}
+		if x.current {
+			body, err = x.make(r.Context(), log.Head())
+		}
+	}
+	if err != nil {
+		s.withhold(w, r, who, x, err)
 		return
 	}
 	h := w.Header()
@@ -95,15 +99,31 @@ func (s *server) evidence(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// exhibit finds what a path names; nil if nothing. An *actions.Error if it does
-// so with a bad number.
+// withhold answers a request for what could not be made.
+func (s *server) withhold(w http.ResponseWriter, r *http.Request, who actions.Caller, x *exhibit, err error) {
+	status, refusal := http.StatusInternalServerError, actions.Errorf(actions.CodeUnexpected, "reading the journal failed")
+	switch {
+	case errors.Is(err, journal.ErrBeyond):
+		status, refusal = http.StatusNotFound, actions.Errorf(actions.CodeNotFound, "the journal is not that long")
+	case errors.Is(err, journal.ErrPruned):
+		status, refusal = http.StatusGone, actions.Errorf(actions.CodeNotFound, "pruned: it is in an archive")
+	case r.Context().Err() != nil: // nobody waits any more; that it was asked for is on record
+		refusal = actions.Errorf(actions.CodeUnavailable, "the client went away")
+	default:
+		s.log.Error().Err(err).Str("action", x.action).Str("via", who.Via).Msg("reading the journal failed")
+	}
+	s.refuseAsked(w, r, who, x.action, x.asked, status, refusal)
+}
+
+// exhibit finds what a path names. An *actions.Error, of CodeNotFound if that is
+// nothing, of CodeParam if it does so with a bad number.
 func (s *server) exhibit(r *http.Request) (*exhibit, *actions.Error) {
 	path := strings.TrimPrefix(r.URL.Path, evidencePath)
 	kind, rest, _ := strings.Cut(path, "/")
 	switch {
 	case path == "checkpoint":
 		return &exhibit{
-			action: journalCheckpoint, contentType: typeText, cache: "no-store",
+			action: journalCheckpoint, contentType: typeText, cache: "no-store", current: true,
 			make: func(_ context.Context, head journal.Head) ([]byte, error) { return s.notary.keys.sign(head) },
 		}, nil
 	case kind == "tile":
@@ -113,12 +133,16 @@ func (s *server) exhibit(r *http.Request) (*exhibit, *actions.Error) {
 	case kind == "consistency":
 		return s.consistency(rest)
 	}
-	return nil, nil
+	return &exhibit{action: journalEvidence, asked: askedPath(path)}, actions.Errorf(actions.CodeNotFound, "not found")
 }
+
+// askedPath is what a record says of a request that only its path tells. Under
+// "path" it would be a name of the served tree.
+func askedPath(path string) actions.Asked { return actions.Asked{"url_path": evidencePath + path} }
 
 // tile serves tile/<level>/<n> and tile/entries/<n>, with .p/<width> if partial.
 func (s *server) tile(path string) (*exhibit, *actions.Error) {
-	x := &exhibit{action: journalTile, contentType: typeBytes, cache: "private, no-cache"}
+	x := &exhibit{action: journalTile, asked: askedPath(path), contentType: typeBytes, cache: "private, no-cache"}
 	t, ok := parseTile(path)
 	if !ok {
 		return x, actions.Errorf(actions.CodeParam, "not the path of a tile")
@@ -155,17 +179,22 @@ func parseTile(path string) (tlog.Tile, bool) {
 // inclusion serves the proof of a record against a checkpoint signed now, of as
 // many records as size says, or all.
 func (s *server) inclusion(seq, size string) (*exhibit, *actions.Error) {
-	x := &exhibit{action: journalProof, contentType: typeText, cache: "no-store"}
+	x := &exhibit{action: journalProof, asked: askedPath("proof/" + seq), contentType: typeText, cache: "no-store"}
 	n, ok := number(seq)
 	if !ok {
 		return x, actions.Errorf(actions.CodeParam, "not a record's number")
 	}
 	of, ok := number(size)
 	if !ok && size != "" {
+		x.asked["size"] = size
 		return x, actions.Errorf(actions.CodeParam, "size is not a number of records")
 	}
+	x.asked, x.current = actions.Asked{"seq": n}, size == ""
+	if !x.current {
+		x.asked["size"] = of
+	}
 	x.make = func(ctx context.Context, head journal.Head) ([]byte, error) {
-		if size == "" {
+		if x.current {
 			of = head.Size
 		}
 		p, err := s.engine.Journal().Prove(n, of)
@@ -183,11 +212,12 @@ func (s *server) inclusion(seq, size string) (*exhibit, *actions.Error) {
 // consistency serves what leads from a checkpoint of old records to one signed
 // now.
 func (s *server) consistency(old string) (*exhibit, *actions.Error) {
-	x := &exhibit{action: journalProof, contentType: typeText, cache: "no-store"}
+	x := &exhibit{action: journalProof, asked: askedPath("consistency/" + old), contentType: typeText, cache: "no-store", current: true}
 	n, ok := number(old)
 	if !ok {
 		return x, actions.Errorf(actions.CodeParam, "not a number of records")
 	}
+	x.asked = actions.Asked{"size": n}
 	x.make = func(_ context.Context, head journal.Head) ([]byte, error) {
 		g, err := s.engine.Journal().ProveGrowth(n, head.Size)
 		if err != nil {

@@ -181,7 +181,12 @@ func (s *server) permitted(w http.ResponseWriter, r *http.Request, permission, a
 }
 
 func (s *server) refuse(w http.ResponseWriter, r *http.Request, who actions.Caller, action string, status int, refusal *actions.Error) {
-	if err := s.engine.Refuse(r.Context(), who, "", action, refusal); err != nil {
+	s.refuseAsked(w, r, who, action, nil, status, refusal)
+}
+
+// refuseAsked is refuse with what was asked for.
+func (s *server) refuseAsked(w http.ResponseWriter, r *http.Request, who actions.Caller, action string, asked actions.Asked, status int, refusal *actions.Error) {
+	if err := s.engine.RefuseAsked(r.Context(), who, "", action, asked, refusal); err != nil {
 		text(w, http.StatusServiceUnavailable, "stopping")
 		return
 	}
