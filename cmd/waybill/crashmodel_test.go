@@ -419,25 +419,28 @@ func (i *inode) left(f *fate) contents {
 
 // happened draws which of the pending operations a crash leaves.
 func (m *model) happened(f *fate) map[*dirOp]bool {
-	in := make(map[*dirOp]bool)
-	// First what must have happened, given what is durable.
-	for again := true; again; {
-		again = false
-		upTo := make(map[*inode]int)
-		for _, o := range slices.Backward(m.pending) {
-			if in[o] {
-				upTo[o.dir] = max(upTo[o.dir], o.n)
-			}
-			must := f.rule == inOrder && o.n < max(upTo[o.dir], o.dir.upTo) ||
-				f.rule != lingers && o.twin != nil && (o.twin.done || in[o.twin])
-			if must && !in[o] {
-				in[o], again = true, true
-			}
-		}
-	}
 	type place struct {
 		dir  *inode
 		name string
+	}
+	in := make(map[*dirOp]bool)
+	// First what must have happened, given what is durable or drawn for certain.
+	for again := true; again; {
+		again = false
+		upTo, later := make(map[*inode]int), make(map[place]bool)
+		for _, o := range slices.Backward(m.pending) {
+			together := f.rule != lingers || o.twin != nil && o.twin.second // the first half of a rename goes with the second
+			must := f.kept(o.n) >= 1 || later[place{o.dir, o.name}] ||
+				f.rule == inOrder && o.n < max(upTo[o.dir], o.dir.upTo) ||
+				o.twin != nil && together && (o.twin.done || in[o.twin])
+			if must && !in[o] {
+				in[o], again = true, true
+			}
+			if in[o] {
+				upTo[o.dir] = max(upTo[o.dir], o.n)
+				later[place{o.dir, o.name}] = true
+			}
+		}
 	}
 	cut := make(map[place]bool)
 	at := func(o *dirOp) place {
