@@ -33,6 +33,7 @@ const (
 	syncStoredGone     = "STATE: removal of snapshots and bases"
 	syncAbove          = "names of STATE and ROOT"
 	syncStagedData     = "store: staged bytes"
+	syncStagedCut      = "store: cut of a staged file"
 	syncStagedNew      = "store: length of a new staged file"
 	syncStagingDir     = "store: name of a staged file"
 	syncStoreDir       = "store: names of its own directories"
@@ -77,6 +78,8 @@ func (m *model) syncClass(i *inode, call string) string {
 		return syncCopy
 	case parent == "staging" && call == "fsync":
 		return syncStagedNew
+	case parent == "staging" && slices.ContainsFunc(i.ops, func(o *fileOp) bool { return o.cut }):
+		return syncStagedCut
 	case parent == "staging":
 		return syncStagedData
 	}

@@ -190,11 +190,12 @@ var syncSites = map[string][]string{
 	"fsview/sweep.go *Root.sweep":          {syncOrphansDir, syncStagingDir},
 
 	"actions/accept.go *Engine.stageJob":             {syncStagedData},
+	"actions/finish.go *upload.trim":                 {syncStagedCut},
 	"actions/snapshot.go RemoveStored":               {syncStoredGone},
 	"actions/snapshot.go syncDir":                    {},
 	"actions/syncer.go *upload.syncLoop":             {syncStagedData},
 	"actions/taskflush.go *liveTask.flushOnceLocked": {syncStagedData},
-	"actions/taskwrite.go *liveTask.cutLocked":       {syncStagedData},
+	"actions/taskwrite.go *liveTask.cutLocked":       {syncStagedCut},
 }
 
 // TestSyncSites finds the places in the program at which something is synced: the

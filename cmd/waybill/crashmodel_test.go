@@ -176,8 +176,8 @@ type fileOp struct {
 	exit int // when the call had returned
 	off  int64
 	data []byte
-	// sized: the length becomes off, and nothing is written.
-	sized bool
+	// sized: the length becomes off, and nothing is written. cut: it was longer.
+	sized, cut bool
 }
 
 func (o *fileOp) apply(c *contents) {
@@ -307,7 +307,7 @@ func (m *model) write(i *inode, off int64, b []byte, exit int) {
 }
 
 func (m *model) resize(i *inode, size int64, exit int) {
-	o := &fileOp{n: m.next(), exit: exit, off: size, sized: true}
+	o := &fileOp{n: m.next(), exit: exit, off: size, sized: true, cut: size < i.data.size}
 	o.apply(&i.data)
 	i.ops = append(i.ops, o)
 }

@@ -52,6 +52,7 @@ func work(t *testing.T) *crashed {
 	})
 	half := noise(50, 6*4_000)
 	var file string
+	var cut task
 	c.live(func() []ack {
 		e := c.errand()
 		require.NoError(t, e.on(func(p *panel) (err error) {
@@ -68,11 +69,30 @@ func work(t *testing.T) *crashed {
 			if err != nil {
 				return err
 			}
-			return r.most(k, half, 4_000, 12_000)
+			if err := r.most(k, half, 4_000, 12_000); err != nil {
+				return err
+			}
+			// And one with more bytes than were counted.
+			if cut, err = r.create("cut"); err != nil {
+				return err
+			}
+			if err := r.most(cut, half, 4_000, 8_000); err != nil {
+				return err
+			}
+			if err := r.p.send(http.MethodPatch, cut, at(8_000, false), half[8_000:12_000], len(half)); err != nil {
+				return err
+			}
+			staged := filepath.Join(newStore(filepath.Join(c.state, "objects"), c.store).staging, cut.session())
+			eventually(t, "the bytes come", func() bool {
+				fi, err := os.Stat(staged)
+				return err == nil && fi.Size() == 12_000
+			})
+			c.kill()
+			return nil
 		}))
-		c.kill()
 		return e.acks
 	})
+	c.odd = true // it goes on with what was counted before
 	c.live(func() []ack {
 		e := c.errand()
 		require.NoError(t, e.on(func(p *panel) error {
@@ -83,6 +103,9 @@ func work(t *testing.T) *crashed {
 			k, err := r.toWrite("half done")
 			if err == nil {
 				err = r.put(k, half)
+			}
+			if err == nil {
+				err = r.whole(http.MethodPatch, cut, at(8_000, true), 8_000, half[:8_000])
 			}
 			return err
 		}))
