@@ -174,7 +174,7 @@ func TestCutKilled(t *testing.T) {
 // What a cut that was cut short has in the archive is good, though meanwhile the
 // key that signed it is gone.
 func TestCutAfterARotation(t *testing.T) {
-	cfg := copyOf(t, small().files)
+	cfg := startable(t, small())
 	first, _, err := StoredKeys(cfg.State)
 	require.NoError(t, err)
 	_, err = Prune(context.Background(), smallCut(cfg, func(op string, do func() error) error {
