@@ -404,7 +404,10 @@ func TestKeyFiles(t *testing.T) {
 	assert.NoFileExists(t, at("log.key.old"))
 	keys := recordedKeys(r)
 	require.Len(t, keys, 2)
-	assert.NotContains(t, keys[1], "previous")
+	assert.Equal(t, first, keys[1]["previous"])
+	until, err := time.Parse(time.RFC3339, keys[1]["until"].(string))
+	require.NoError(t, err)
+	assert.False(t, until.After(time.Now()), "it signs no more")
 	assert.NotEqual(t, first, keys[1]["key"])
 	assert.Zero(t, out.count(`"level":"warn"`))
 
@@ -473,13 +476,98 @@ func TestStartComparesTheLastCheckpoint(t *testing.T) {
 	require.NoError(t, r.stop())
 	assert.Greater(t, r.stored().Size, before)
 
-	// One that says nothing is replaced.
-	for _, text := range [][]byte{nil, []byte("x\n"), bytes.Replace(last, []byte("\n\n"), []byte("\nmore\n\n"), 1)} {
+	// One that says nothing does not keep it from starting, and is kept itself.
+	kept := filepath.Join(r.cfg.State, "checkpoint.unverified")
+	require.NoFileExists(t, kept)
+	for _, text := range [][]byte{{}, []byte("x\n"), bytes.Replace(last, []byte("\n\n"), []byte("\nmore\n\n"), 1)} {
 		require.NoError(t, os.WriteFile(filepath.Join(r.cfg.State, "checkpoint"), text, 0o600))
 		r = restart(t, r.cfg)
 		require.NoError(t, r.stop())
 		assert.Greater(t, r.stored().Size, before)
+		there, err := os.ReadFile(kept)
+		require.NoError(t, err)
+		assert.Equal(t, string(text), string(there))
 	}
+	require.NoError(t, restart(t, r.cfg).stop())
+	assert.FileExists(t, kept, "nobody but people removes it")
+}
+
+// A start that fails, at any moment after a rotation, leaves what the next one
+// needs to compare the journal with what was signed last.
+func TestRotationKeepsTheComparison(t *testing.T) {
+	t.Parallel()
+	out := new(talk)
+	r := run(t, func(c *Config) { c.KeyOverlap, c.Logger = -1, zerolog.New(out) })
+	require.NoError(t, r.stop())
+	at := func(name string) string { return filepath.Join(r.cfg.State, name) }
+	older := filepath.Join(t.TempDir(), "journal")
+	require.NoError(t, os.CopyFS(older, os.DirFS(at("journal"))))
+	r = restart(t, r.cfg)
+	require.NoError(t, r.stop())
+	_, err := RotateKey(r.cfg.State)
+	require.NoError(t, err)
+
+	// Before anything is recorded.
+	bad := r.cfg
+	bad.CheckpointTo = at("nowhere")
+	assert.Equal(t, exitConfig, ExitCode(fails(t, bad)))
+	require.FileExists(t, at("log.key.old"))
+	// The record of the key fails.
+	bad = r.cfg
+	bad.JournalFault = func(op string, do func() error) error {
+		if op == "commit" {
+			return errors.New("no disk")
+		}
+		return do()
+	}
+	assert.Equal(t, exitIO, ExitCode(fails(t, bad)))
+	require.FileExists(t, at("log.key.old"))
+
+	newer := filepath.Join(t.TempDir(), "journal")
+	require.NoError(t, os.Rename(at("journal"), newer))
+	require.NoError(t, os.CopyFS(at("journal"), os.DirFS(older)))
+	assert.Equal(t, exitDamaged, ExitCode(fails(t, r.cfg)), "an older journal is still told from the one that was signed")
+	require.NoError(t, os.RemoveAll(at("journal")))
+	require.NoError(t, os.Rename(newer, at("journal")))
+
+	// It is on record, but the checkpoint cannot be written.
+	old, err := os.ReadFile(at("log.key.old"))
+	require.NoError(t, err)
+	block := at(".checkpoint.new")
+	require.NoError(t, os.MkdirAll(filepath.Join(block, "x"), 0o700))
+	r = restart(t, r.cfg)
+	require.NoError(t, r.stop())
+	require.Len(t, recordedKeysIn(t, r.cfg.State), 2)
+	require.FileExists(t, at("log.key.old"))
+	require.NoError(t, os.RemoveAll(block))
+
+	r = restart(t, r.cfg)
+	require.NoError(t, r.stop())
+	assert.NoFileExists(t, at("log.key.old"))
+	// A crash just before it was removed.
+	require.NoError(t, os.WriteFile(at("log.key.old"), old, 0o600))
+	r = restart(t, r.cfg)
+	assert.Len(t, recordedKeys(r), 2)
+	require.NoError(t, r.stop())
+	assert.NoFileExists(t, at("log.key.old"))
+	assert.Zero(t, out.count(`"level":"warn"`), "%s", &out.b)
+	assert.NoFileExists(t, at("checkpoint.unverified"))
+}
+
+// recordedKeysIn are the bodies of checkpoint.key in the journal of a daemon that
+// is stopped.
+func recordedKeysIn(t *testing.T, state string) (all []string) {
+	t.Helper()
+	log, err := journal.Open(filepath.Join(state, "journal"), journal.Options{ReadOnly: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, log.Close()) }()
+	require.NoError(t, log.Read(t.Context(), 0, log.Head().Size, func(line []byte) error {
+		if bytes.Contains(line, []byte(`"kind":"checkpoint.key"`)) {
+			all = append(all, string(line))
+		}
+		return nil
+	}))
+	return all
 }
 
 // The copy elsewhere: it follows, a directory that is gone is no harm, and is
@@ -603,13 +691,14 @@ func TestCheckpointsOfSegments(t *testing.T) {
 	out := new(talk)
 	d := &daemon{cfg: Config{CheckpointTo: elsewhere, Root: filepath.Join(dir, "root"), Logger: zerolog.New(out)}.withDefaults(),
 		state: &stateDir{dir: filepath.Join(dir, "state"), storeID: "s"}, metrics: newMetrics()}
-	stored := func() uint64 {
-		size, err := d.compareLast(t.Context(), log)
+	compared := func() lastSigned {
+		last, err := d.compareLast(t.Context(), log)
 		require.NoError(t, err)
-		return size
+		return last
 	}
+	stored := func() uint64 { return compared().size }
 	open := func() *notary {
-		require.NoError(t, d.openNotary(log, nil, stored()))
+		require.NoError(t, d.openNotary(log, nil, compared()))
 		return d.notary
 	}
 	n := open()

@@ -127,11 +127,14 @@ type signing struct {
 	// nil if it knows.
 	unrecorded *actions.CheckpointKey
 
-	mu sync.Mutex
-	// previous signs beside current up to until; nil if it does not. Guarded by
-	// mu.
+	mu sync.Mutex // guards what follows
+	// previous signs beside current up to until; nil if it does not.
 	previous *journal.SigningKey
 	until    time.Time
+	// settled: the checkpoint in STATE is signed with current. Before that
+	// log.key.old may be what the next start needs to tell whether the journal is
+	// still the one that was signed last. spent: it is to go then.
+	settled, spent bool
 }
 
 // openKeys reads the keys of STATE, and makes one if there is none: a server
@@ -159,9 +162,14 @@ func (d *daemon) openKeys(recorded *actions.CheckpointKey) (k *signing, err erro
 	switch {
 	case known.Key != current:
 		k.unrecorded = &actions.CheckpointKey{Key: current}
-		if until := k.now().Add(d.cfg.KeyOverlap).UTC().Truncate(time.Second); d.cfg.KeyOverlap > 0 && same(k.old, known.Key) {
+		if same(k.old, known.Key) {
+			// Also if it signs no more: a crash may leave log.key.old after this is on
+			// record, and then the next start knows what it is.
+			until := k.now().Add(max(0, d.cfg.KeyOverlap)).UTC().Truncate(time.Second)
 			k.unrecorded.Previous, k.unrecorded.Until = known.Key, &until
-			k.previous, k.until = k.old, until
+			if k.now().Before(until) {
+				k.previous, k.until = k.old, until
+			}
 		}
 	case known.Until != nil && k.now().Before(*known.Until) && same(k.old, known.Previous):
 		k.previous, k.until = k.old, *known.Until
@@ -169,7 +177,7 @@ func (d *daemon) openKeys(recorded *actions.CheckpointKey) (k *signing, err erro
 	switch {
 	case k.previous != nil || k.old == nil:
 	case same(k.old, current) || same(k.old, known.Key) || same(k.old, known.Previous):
-		k.retire()
+		k.spent = true
 	default:
 		k.log.Warn().Str("file", oldKeyFile).Msg("not the checkpoint key that the journal names as the one before; it is left alone and not used")
 	}
@@ -196,7 +204,7 @@ func (k *signing) makeKey(replaced bool) (err error) {
 func (k *signing) sign(h journal.Head) ([]byte, error) {
 	k.mu.Lock()
 	if k.previous != nil && !k.now().Before(k.until) {
-		k.previous = nil
+		k.previous, k.spent = nil, true
 		k.retire()
 	}
 	keys := []*journal.SigningKey{k.current}
@@ -207,8 +215,21 @@ func (k *signing) sign(h journal.Head) ([]byte, error) {
 	return journal.SignCheckpoint(journal.Checkpoint{Origin: k.current.Verifier().Name(), Head: h}, keys...)
 }
 
-// retire removes the key that signs no more. If it cannot, the next start will.
+// settle says that the checkpoint in STATE is signed with the current key.
+func (k *signing) settle() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.settled = true
+	k.retire()
+}
+
+// retire removes the key that signs no more, when nothing needs it. If it
+// cannot, the next start will. The caller holds mu.
 func (k *signing) retire() {
+	if !k.settled || !k.spent {
+		return
+	}
+	k.spent = false
 	if err := os.Remove(k.state.path(oldKeyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		k.log.Error().Err(err).Str("file", oldKeyFile).Msg("the checkpoint key before signs no more, but cannot be removed")
 	}

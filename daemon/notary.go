@@ -17,8 +17,20 @@ import (
 	"waybill/journal"
 )
 
-// checkpointFile is the last checkpoint, in STATE.
-const checkpointFile = "checkpoint"
+// checkpointFile is the last checkpoint, in STATE; unverifiedFile one that was
+// there and could not be compared with the journal.
+const (
+	checkpointFile = "checkpoint"
+	unverifiedFile = "checkpoint.unverified"
+)
+
+// lastSigned is what a start finds in STATE.
+type lastSigned struct {
+	// size is that of the checkpoint, 0 if it does not count.
+	size uint64
+	// unverified: there is one, but nothing can be said about it.
+	unverified bool
+}
 
 // notary signs what the journal has come to: about once a second while it
 // grows, at the end of each segment, and at the end. Only what is committed is
@@ -31,6 +43,10 @@ type notary struct {
 
 	// size is that of the checkpoint in STATE. It never goes back.
 	size atomic.Uint64
+	// unverified: what has the checkpoint's name in STATE is to be kept under
+	// another. Owned, as trouble is, by whoever writes.
+	unverified bool
+
 	work sync.WaitGroup
 	stop context.CancelFunc
 	// trouble is owned by whoever writes: first run, then finish.
@@ -38,11 +54,11 @@ type notary struct {
 }
 
 // openNotary gets ready to sign, with the keys that state names. last is the
-// size of the checkpoint in STATE, 0 if it does not count.
-func (d *daemon) openNotary(log *journal.Log, recorded *actions.CheckpointKey, last uint64) (err error) {
-	n := &notary{log: log, out: d.cfg.Logger}
+// checkpoint in STATE.
+func (d *daemon) openNotary(log *journal.Log, recorded *actions.CheckpointKey, last lastSigned) (err error) {
+	n := &notary{log: log, out: d.cfg.Logger, unverified: last.unverified}
 	n.trouble = trouble{out: n.out, what: "the checkpoint in the state directory"}
-	n.size.Store(last)
+	n.size.Store(last.size)
 	if n.keys, err = d.openKeys(recorded); err != nil {
 		return err
 	}
@@ -57,12 +73,12 @@ func (d *daemon) openNotary(log *journal.Log, recorded *actions.CheckpointKey, l
 
 // compareLast compares the journal with the checkpoint that the last daemon
 // left, before anything else is made of it: one that is shorter, or another one,
-// is damaged, though it is in order by itself. It gives the checkpoint's size, 0
-// if there is none to compare with.
-func (d *daemon) compareLast(ctx context.Context, log *journal.Log) (size uint64, err error) {
+// is damaged, though it is in order by itself. A checkpoint that says nothing is
+// no reason not to start; it is kept for people to look at.
+func (d *daemon) compareLast(ctx context.Context, log *journal.Log) (last lastSigned, err error) {
 	text, err := os.ReadFile(d.state.path(checkpointFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return last, nil
 	}
 	var c journal.Checkpoint
 	if err == nil {
@@ -72,10 +88,11 @@ func (d *daemon) compareLast(ctx context.Context, log *journal.Log) (size uint64
 		}
 	}
 	if err != nil {
-		d.cfg.Logger.Warn().Err(err).Msg("the last checkpoint cannot be compared with the journal; it will be replaced")
-		return 0, nil
+		d.cfg.Logger.Warn().Err(err).Str("file", checkpointFile).Str("kept", unverifiedFile).
+			Msg("the last checkpoint cannot be compared with the journal; it will be kept under another name")
+		return lastSigned{unverified: true}, nil
 	}
-	return c.Size, continues(ctx, log, c)
+	return lastSigned{size: c.Size}, continues(ctx, log, c)
 }
 
 // continues tells whether the journal begins with the records that a checkpoint
@@ -175,14 +192,37 @@ func (n *notary) write(ctx context.Context, size uint64) error {
 	if err != nil {
 		return err
 	}
+	if n.unverified {
+		if err := n.keepUnverified(); err != nil {
+			return err
+		}
+		n.unverified = false
+	}
 	if err := fsview.WriteFile(n.keys.state.path(checkpointFile), text, 0o600); err != nil {
 		return err
 	}
+	n.keys.settle()
 	n.size.Store(size)
 	if n.push != nil {
 		n.push.offer(size)
 	}
 	return nil
+}
+
+// keepUnverified makes room for the checkpoint in STATE: what could not be
+// compared may be all that tells of a journal that was longer. Of several the
+// last is kept.
+func (n *notary) keepUnverified() error {
+	state := n.keys.state
+	err := os.Rename(state.path(checkpointFile), state.path(unverifiedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // an attempt before has done it
+	}
+	if err != nil {
+		return fmt.Errorf("keep the last checkpoint: %w", err)
+	}
+	// Before another file gets the name.
+	return fsview.SyncDir(state.dir)
 }
 
 // at gives the signed checkpoint of the first size records, of which all must be

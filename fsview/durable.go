@@ -110,6 +110,12 @@ func makeDir(path string, mode fs.FileMode) error {
 	return syncPath(parent)
 }
 
+// SyncDir makes the names in a directory durable: what was renamed or removed
+// there.
+func SyncDir(path string) error {
+	return fail("sync", filepath.Base(path), syncPath(path))
+}
+
 func syncPath(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
