@@ -76,7 +76,7 @@ func FoldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64) (
 }
 
 // foldTo calls pace, unless it is nil, before every record.
-func foldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64, pace func()) (*State, error) {
+func foldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64, pace func(context.Context) error) (*State, error) {
 	if first, size := log.First(), log.Head().Size; to < first {
 		return nil, fmt.Errorf("the state of %d records: %w: the journal begins with record %d", to, journal.ErrPruned, first)
 	} else if to > size {
@@ -92,7 +92,7 @@ func foldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64, p
 // foldFrom folds the records before to, beginning with the first of stored that
 // is of use.
 func foldFrom(
-	ctx context.Context, log *journal.Log, stateDir string, stored []Stored, to uint64, pace func(), l *Loaded,
+	ctx context.Context, log *journal.Log, stateDir string, stored []Stored, to uint64, pace func(context.Context) error, l *Loaded,
 ) (*State, error) {
 	first := log.First()
 	var unfit []error // why there is nothing to go on from
@@ -149,7 +149,7 @@ func foldFrom(
 var errReached = errors.New("reached")
 
 // foldUntil folds the records from the state's own position up to to.
-func (s *State) foldUntil(ctx context.Context, log *journal.Log, to uint64, pace func()) error {
+func (s *State) foldUntil(ctx context.Context, log *journal.Log, to uint64, pace func(context.Context) error) error {
 	if to == s.next && to < log.Head().Size {
 		return nil
 	}
@@ -158,7 +158,9 @@ func (s *State) foldUntil(ctx context.Context, log *journal.Log, to uint64, pace
 			return errReached // only if there was nothing to fold
 		}
 		if pace != nil {
-			pace()
+			if err := pace(ctx); err != nil {
+				return err
+			}
 		}
 		if err := s.Apply(e); err != nil {
 			return fmt.Errorf("%w: %w", ErrFold, err)

@@ -63,27 +63,38 @@ const (
 	// restRatio is how much longer than it works the fold rests while the journal
 	// grows.
 	restRatio = 4
+	// longestRest bounds one rest: the work may have been a wait for the disk.
+	longestRest = 20 * time.Millisecond
 )
 
 func newTurns(log *journal.Log) *turns {
 	return &turns{log: log, size: log.Head().Size, left: turnRecords, since: time.Now()}
 }
 
-// take is called before every record.
-func (t *turns) take() {
+// take is called before every record. It is an error if ctx ends.
+func (t *turns) take(ctx context.Context) error {
 	if t.left--; t.left > 0 {
-		return
+		return nil
 	}
 	t.left = turnRecords
 	worked := time.Since(t.since)
 	if worked < turnLength {
-		return
+		return nil
 	}
 	if size := t.log.Head().Size; size != t.size {
 		t.size = size
-		time.Sleep(restRatio * worked)
+		select {
+		case <-ctx.Done():
+		case <-time.After(restAfter(worked)):
+		}
 	} else {
 		runtime.Gosched()
 	}
 	t.since = time.Now()
+	return ctx.Err()
+}
+
+// restAfter is how long the fold rests after it has worked for so long.
+func restAfter(worked time.Duration) time.Duration {
+	return restRatio * min(worked, longestRest/restRatio)
 }
