@@ -21,7 +21,9 @@ type Query struct {
 	// Path is a name in the served tree, as requests write it; one that ends in a
 	// slash stands for what is below it, too. Wanted are the transfers of such
 	// files with all their records, and the requests that named them. A request
-	// whose path was too long for its record is found by its session only.
+	// whose path was too long for its record is found by its session only, as is
+	// one that named a transfer so long after its end that the daemon no longer
+	// knew of it.
 	Path string
 	// Document is what requests call, or called, a document or directory of the
 	// library, or the id of a revision, or, with a slash in front, the names
@@ -57,7 +59,9 @@ func (q *Query) LooksAhead() bool { return q.Document != "" || q.About != "" }
 
 // Matcher tells which records of a journal belong to a Query. It is given
 // records in order, and remembers what it must: the sessions of a path, the
-// names of a document. It does no I/O, and is owned by one goroutine.
+// names of a document. It does no I/O, and is owned by one goroutine. A session
+// that has ended it remembers as long as the daemon does, and no more in all
+// than Limit says.
 type Matcher struct {
 	query    Query
 	kinds    []string // "upload." for a family
@@ -67,6 +71,8 @@ type Matcher struct {
 	rough   rough
 	entry   journal.Entry
 	over    bool
+	// most bounds what is remembered.
+	most int
 	// slow looks into every record, as a test of mayBelong.
 	slow bool
 }
@@ -74,7 +80,7 @@ type Matcher struct {
 // NewMatcher returns a Matcher before the first record. Errors are *Error, of
 // CodeParam, that say what is wrong with q.
 func NewMatcher(q Query) (*Matcher, error) {
-	m := &Matcher{query: q}
+	m := &Matcher{query: q, most: maxLearned}
 	if err := m.setKinds(); err != nil {
 		return nil, err
 	}
@@ -163,6 +169,9 @@ func (m *Matcher) Line(line []byte, give func(line []byte) error) error {
 	about, err := m.concerns(e)
 	if err != nil {
 		return err
+	}
+	if m.learned() > m.most {
+		return &TooWideError{Seq: e.Seq}
 	}
 	if about && e.Group.I > 0 {
 		if err := m.giveRequest(e, give); err != nil {

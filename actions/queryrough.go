@@ -127,7 +127,7 @@ func containsAny(b []byte, pieces [][]byte) bool {
 type set interface{ has(b []byte) bool }
 
 // idSet holds the ids of sessions and jobs, of which there may be millions.
-type idSet map[sessions.ID]struct{}
+type idSet map[sessions.ID]source
 
 func (s idSet) has(b []byte) bool {
 	id, err := sessions.ParseID(b)

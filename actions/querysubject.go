@@ -24,9 +24,10 @@ type subject struct {
 	// path is the canonical form; below: and all below it.
 	path  string
 	below bool
-	// ids are the sessions and jobs that belong.
-	ids idSet
-	doc followed
+	// ids are the sessions and jobs that belong, ended those that may be forgotten.
+	ids   idSet
+	ended [numFleeting][]ending
+	doc   followed
 	// pieces are parts of lines that make them worth reading.
 	pieces [][]byte
 }
@@ -57,7 +58,7 @@ func newSubject(s string, what reading) (*subject, error) {
 // session takes the text for the id of a session, a job or a task.
 func (s *subject) session() bool {
 	if id, err := sessions.ParseID(s.text); err == nil {
-		s.ids[id] = struct{}{}
+		s.ids[id] = fromQuery
 		return true
 	}
 	if len(s.text) != taskIDLen || strings.Trim(s.text, "0123456789abcdef") != "" {
@@ -98,6 +99,7 @@ func quoted(s string) []byte {
 }
 
 func (s *subject) again() {
+	s.forgetAll()
 	if s.what&readDocument != 0 {
 		s.doc.again()
 	}
@@ -107,7 +109,7 @@ func (s *subject) again() {
 // teaches nothing more: most of those that belong are.
 func (s *subject) plainly(e *journal.Entry) bool {
 	switch e.Kind {
-	case sessions.KindUploadStored, sessions.KindUploadSealed, sessions.KindUploadPlaced, sessions.KindDownloadRead:
+	case sessions.KindUploadStored, sessions.KindUploadSealed, sessions.KindDownloadRead:
 		return leads(e.Body[1:], keySession, s.ids)
 	}
 	return false
@@ -115,6 +117,7 @@ func (s *subject) plainly(e *journal.Entry) bool {
 
 // concerns tells whether a record is about s, and learns from it.
 func (s *subject) concerns(e *journal.Entry, b *aboutBody) bool {
+	s.forget(e.At)
 	about := s.known(b.Session) || s.known(b.Job) || s.known(b.Params.Session) || s.known(b.Params.Job) ||
 		s.known(b.Params.FileID) || string(e.Via) == viaJob && s.known(text(e.Ref))
 	if s.what&readSession != 0 && b.Task != nil && string(b.Task.ID) == s.text {
@@ -133,18 +136,19 @@ func (s *subject) concerns(e *journal.Entry, b *aboutBody) bool {
 	}
 	// The sessions and jobs of what is about s are, too.
 	switch e.Kind {
-	case sessions.KindUploadOpened, sessions.KindDownloadOpened:
-		s.learn(b.Session)
+	case sessions.KindUploadOpened:
+		s.learn(b.Session, fromUpload, b.Task != nil)
+	case sessions.KindDownloadOpened:
+		s.learn(b.Session, fromDownload, b.Task != nil)
 	case kindJobQueued:
-		s.learn(b.Job)
+		s.learn(b.Job, fromJob, false)
+	case sessions.KindUploadPlaced, sessions.KindUploadPublished, sessions.KindUploadRejected, sessions.KindUploadCancelled,
+		sessions.KindUploadExpired, sessions.KindDownloadClosed, sessions.KindDownloadExpired, sessions.KindDownloadCancelled:
+		s.end(b.Session, e.At)
+	case kindJobDone, kindJobFailed, kindJobPoisoned:
+		s.end(b.Job, e.At)
 	}
 	return true
-}
-
-func (s *subject) learn(id text) {
-	if id, err := sessions.ParseID(id); err == nil {
-		s.ids[id] = struct{}{}
-	}
 }
 
 func (s *subject) known(id text) bool {
