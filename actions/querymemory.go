@@ -1,7 +1,6 @@
 package actions
 
 import (
-	"fmt"
 	"time"
 
 	"waybill/sessions"
@@ -11,15 +10,16 @@ import (
 // 32 MiB of them.
 const maxLearned = 1 << 20
 
-// TooWideError says that more belongs to a Query than a Matcher may remember.
+// TooWideError says that more belongs to a Query than a Matcher may remember. Its
+// text is for people, whoever they are.
 type TooWideError struct {
 	// Seq is the record at which it was too much.
 	Seq uint64
 }
 
 func (e *TooWideError) Error() string {
-	return fmt.Sprintf("the query is too wide: by record %d it is about more transfers, jobs and documents than can be kept in mind; "+
-		"a longer path, a single session or a single document is narrower", e.Seq)
+	return "the query is too wide: it is about more transfers, jobs and documents than can be kept in mind; " +
+		"a longer path, a single session or a single document is narrower"
 }
 
 // Limit bounds what the Matcher remembers to n sessions, jobs and documents. A

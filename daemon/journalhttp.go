@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"waybill/actions"
 	"waybill/journal"
@@ -58,19 +57,19 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 			"the records before %d were pruned: they are in the archive", first))
 		return
 	}
-	// A search costs a core, however little comes of it.
 	search := !want.query.IsZero()
-	scan := search && r.Method == http.MethodGet
-	if scan && !s.beginScan() {
-		h.Set("Retry-After", "5")
-		s.refuse(w, r, who, journalRead, http.StatusServiceUnavailable, actions.Errorf(actions.CodeRateLimit, "too many searches of the journal at once"))
-		return
-	}
-	done := sync.OnceFunc(func() {
-		if scan {
-			s.scans.Add(-1)
+	scanned, done := func() {}, func() {}
+	if search && r.Method == http.MethodGet {
+		if s.isTooWide(r.Context(), want) {
+			s.refuse(w, r, who, journalRead, http.StatusBadRequest, actions.Errorf(actions.CodeParam, "%v", &actions.TooWideError{}))
+			return
 		}
-	})
+		if scanned, done, bad = s.beginSearch(who.Subject, want.follow); bad != nil {
+			h.Set("Retry-After", "5")
+			s.refuse(w, r, who, journalRead, http.StatusServiceUnavailable, bad)
+			return
+		}
+	}
 	defer done()
 	if err := s.engine.Note(r.Context(), who, "", journalRead); err != nil {
 		text(w, http.StatusServiceUnavailable, "stopping")
@@ -100,7 +99,7 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if search {
-		err = s.search(ctx, w, want, done)
+		err = s.search(ctx, w, want, scanned)
 		// Where such an answer ends cannot be seen from what is in it: one that
 		// ends in order has said everything.
 		want.follow = false
@@ -108,7 +107,12 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 		err = s.stream(ctx, w, want)
 	}
 	if err != nil && ctx.Err() == nil {
-		if !errors.Is(err, journal.ErrPruned) { // just now: the client hears of it when it comes back
+		wide, ok := errors.AsType[*actions.TooWideError](err)
+		switch {
+		case ok: // this, too, it hears when it comes back
+			s.tooWide.note(want.query, log.First(), wide.Seq)
+		case errors.Is(err, journal.ErrPruned): // just now: the client hears of it when it comes back
+		default:
 			s.log.Error().Err(err).Str("via", who.Via).Msg("reading the journal failed")
 		}
 		// The client must not take what it has for the whole.

@@ -13,16 +13,6 @@ import (
 	"waybill/journal"
 )
 
-// beginScan takes one of the places for searches; it is given back by
-// s.scans.Add(-1).
-func (s *server) beginScan() bool {
-	if s.scans.Add(1) <= maxJournalScans {
-		return true
-	}
-	s.scans.Add(-1)
-	return false
-}
-
 // parseRange reads the parameters of GET /journal. One it does not know is an
 // error: whoever misspells a filter would take all records for those wanted.
 func parseRange(r *http.Request) (journalRange, *actions.Error) {
@@ -147,6 +137,9 @@ func (s *server) search(ctx context.Context, w http.ResponseWriter, want journal
 	m, err := actions.NewMatcher(want.query)
 	if err != nil {
 		return err
+	}
+	if s.mostLearned > 0 {
+		m.Limit(s.mostLearned)
 	}
 	out := &searched{Writer: bufio.NewWriterSize(w, journalFlushBytes), response: http.NewResponseController(w)}
 	// The client hears at once that it is being worked on.

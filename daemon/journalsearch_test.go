@@ -206,11 +206,44 @@ func TestJournalSearchFollows(t *testing.T) {
 // is not in the way of others, and one that is gone gives its place back.
 func TestJournalSearchPlaces(t *testing.T) {
 	r := run(t, nil)
-	for range 2 * maxJournalScans {
-		got, end := r.follow(url.Values{"kind": {"daemon.started"}})
-		within(t, got, "the start is missing")
-		defer end()
+	tokens := []string{r.token}
+	for len(tokens) < maxFollowers/maxFollowersEach+1 {
+		tokens = append(tokens, r.subtoken(url.Values{"permissions": {journalPermission}, "subject": {fmt.Sprint("s", len(tokens))}}))
 	}
+	main := r.token
+	full := func(token, kind string) bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+r.addr+"/journal?follow=1&kind="+kind, nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		assert.Equal(t, res.StatusCode == 503, res.Header.Get("Retry-After") != "")
+		return res.StatusCode == 503
+	}
+	var ends []func()
+	for _, token := range tokens[:len(tokens)-1] {
+		r.token = token
+		for range maxFollowersEach {
+			got, end := r.follow(url.Values{"kind": {"daemon.started"}})
+			within(t, got, "the start is missing")
+			ends = append(ends, end)
+		}
+		assert.True(t, full(token, "daemon.started"), "one subject has its share")
+	}
+	assert.True(t, full(tokens[len(tokens)-1], "daemon.started"), "there are no more")
+	r.token = main
+	code, _, _ := r.search(url.Values{"kind": {"daemon.started"}})
+	assert.Equal(t, 200, code, "one that does not follow is not in the way")
+	assert.False(t, full(main, "&to=1"), "nor one that looks for nothing")
+	ends[0]()
+	require.True(t, soon(func() bool { return !full(main, "daemon.started&to=1") }), "a place is given back")
+	for _, end := range ends[1:] {
+		end()
+	}
+	r.token = main
 
 	s, _ := bareServer(t)
 	s.scans.Store(maxJournalScans - 1)
@@ -224,6 +257,49 @@ func TestJournalSearchPlaces(t *testing.T) {
 	assert.EqualValues(t, maxJournalScans, s.scans.Load())
 	assert.Equal(t, 200, ask("HEAD", "actor=main").Code, "nothing is looked through")
 	assert.Equal(t, 200, ask("GET", "to=0").Code, "no search")
+}
+
+// A search that would have to remember too much is broken off, and told why when
+// it comes back, whatever it asks for besides; narrower ones are answered.
+func TestJournalSearchTooWide(t *testing.T) {
+	t.Parallel()
+	log, err := journal.Open(filepath.Join(t.TempDir(), "journal"), journal.Options{})
+	require.NoError(t, err)
+	var lines [][]byte
+	for i := range 400 {
+		lines = append(lines, journal.AppendRecord(nil, &journal.Record{
+			Seq: uint64(i), At: time.Date(2026, 3, 1, 12, 0, i, 0, time.UTC), Kind: "download.opened", Actor: "a", Via: "ws",
+			Body: fmt.Appendf(nil, `{"session":"%08x-0000-4000-8000-000000000001","path":"a/%d","idle_ms":1000,"identity":{"dev":"1","ino":"1","size":1,"mtime_ns":"1","ctime_ns":"1"}}`, i, i)}))
+	}
+	require.NoError(t, log.Append(lines))
+	s := bareServerOn(t, log)
+	s.mostLearned = 100
+	for _, params := range []string{"path=/", "about=a/", "path=a/&follow=1"} {
+		assert.PanicsWithValue(t, http.ErrAbortHandler, func() { s.askJournal("GET", params) }, params)
+		for _, more := range []string{"", "&from=101", "&kind=upload.*", "&follow=1", "&since=2026-03-01T12:00:01Z"} {
+			if strings.Contains(params+more, "follow=1&follow=1") {
+				continue
+			}
+			before := log.Head().Size
+			w := s.askJournal("GET", params+more)
+			assert.Equal(t, 400, w.Code, params+more)
+			assert.Contains(t, w.Body.String(), "too wide", params+more)
+			assert.Contains(t, w.Body.String(), "a longer path", params+more)
+			line, err := log.Line(before)
+			require.NoError(t, err)
+			assert.Contains(t, string(line), `"action.refused"`)
+		}
+	}
+	assert.Zero(t, s.scans.Load())
+	assert.Zero(t, s.followers.all)
+	assert.Empty(t, s.followers.of)
+	for _, params := range []string{"path=a/7", "path=/&to=50", "path=/&until=2026-03-01T12:00:50Z", "actor=a", "session=00000007-0000-4000-8000-000000000001"} {
+		assert.Equal(t, 200, s.askJournal("GET", params).Code, params)
+	}
+	for i := range 2 * maxTooWide {
+		assert.Panics(t, func() { s.askJournal("GET", fmt.Sprint("document=", i, "&path=/")) })
+	}
+	assert.LessOrEqual(t, len(s.tooWide.at), maxTooWide)
 }
 
 func (s *server) askJournal(method, params string) *httptest.ResponseRecorder {

@@ -158,6 +158,12 @@ const (
 	// maxJournalScans is how many searches of the journal look through what there
 	// is at one time; those that wait for what comes do not count.
 	maxJournalScans = 4
+	// maxFollowers is how many searches may wait for what comes, each with what it
+	// has learned, and maxFollowersEach how many of one subject. maxTooWide is how
+	// many are remembered that had learned too much.
+	maxFollowers     = 16
+	maxFollowersEach = 4
+	maxTooWide       = 64
 	// A search that finds little sends it after journalFlushEvery all the same;
 	// it looks at the clock every journalLookEvery records.
 	journalFlushEvery = 500 * time.Millisecond

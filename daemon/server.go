@@ -33,6 +33,9 @@ type server struct {
 	transfers    *quota        // over HTTP and FTPS
 	pace         *pacer        // nil without a bandwidth to keep to
 	scans        atomic.Int64  // searches of the journal
+	followers    followers
+	tooWide      tooWide
+	mostLearned  int // by a search; 0: what a Matcher may
 
 	// life ends when the daemon stops: long answers over HTTP end with it.
 	life context.Context
