@@ -41,6 +41,7 @@ func TestKillLoop(t *testing.T) {
 	w.finish()
 	w.check()
 	w.verdict()
+	assert.Positive(t, min(w.count.Bodies, w.count.Torn, w.count.Offsets, w.count.OffsetsChecked, w.count.FetchedBytes), "what goes over HTTP")
 	t.Logf("%d kills and %d more while starting, in %s: %+v", kills, w.early, time.Since(begun).Round(time.Millisecond), w.count)
 }
 
@@ -86,6 +87,10 @@ type tally struct {
 	Done, Cancelled, Rejected int
 	// Accepted asynchronous actions; pieces that replaced other bytes.
 	Jobs, Rewritten int
+	// Bodies over HTTP that were answered, and that were broken off; offsets that
+	// were told, and those that were held against what was told before; bytes that
+	// were read back, and downloads that a kill cut off.
+	Bodies, Torn, Offsets, OffsetsChecked, FetchedBytes, FetchesResumed int
 	// Asynchronous actions that were sent and never answered; sessions that
 	// nobody was told of; staged files that no record names.
 	Unsure, Strays, Orphans int
