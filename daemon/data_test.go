@@ -1116,7 +1116,7 @@ func TestCurlUpAndDown(t *testing.T) {
 	path, signed := r.downloads("f")
 	require.NoError(t, c.run(args(path, "-C", "-", "-o", c.file("part", data[:300_000]))...))
 	c.same(filepath.Join(c.dir, "part"), data)
-	require.NoError(t, c.run("-f", "-o", filepath.Join(c.dir, "signed"), "http://"+r.addr+signed))
+	require.NoError(t, c.run("-f", "-C", "-", "-o", c.file("signed", data[:1<<20]), "http://"+r.addr+signed))
 	c.same(filepath.Join(c.dir, "signed"), data)
 	// Resumed: curl says from where by Content-Range.
 	up = r.opens("g", len(data))
@@ -1124,6 +1124,13 @@ func TestCurlUpAndDown(t *testing.T) {
 	require.Equal(t, 204, code)
 	require.NoError(t, c.run(args(up, "-C", strconv.Itoa(1<<20), "-o", os.DevNull, "-T", c.file("up", data))...))
 	r.has("g", data)
+	// Or the user says it, for PATCH.
+	up = r.opens("patched", len(data))
+	code, _, _ = r.ask("PATCH", up, string(data[:1<<20]), headerOffset, "0")
+	require.Equal(t, 204, code)
+	require.NoError(t, c.run(args(up, "-X", "PATCH", "-H", headerOffset+": "+strconv.Itoa(1<<20), "-C", strconv.Itoa(1<<20),
+		"-o", os.DevNull, "-T", c.file("up", data))...))
+	r.has("patched", data)
 	// Without a length.
 	up = r.opens("h", len(data))
 	require.NoError(t, c.run(args(up, "-o", os.DevNull, "-H", "Transfer-Encoding: chunked", "-T", c.file("up", data))...))
