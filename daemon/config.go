@@ -138,6 +138,9 @@ type Config struct {
 	serving func(*server)
 	now     func() time.Time
 	pushing func(do func() error) error
+	// looking wraps what a start does to see whether a directory elsewhere is
+	// there, for tests.
+	looking func(dir string, do func() error) error
 	// retainTick is how often the journal is looked at for Retain, for tests.
 	retainTick time.Duration
 }

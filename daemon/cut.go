@@ -38,6 +38,9 @@ type cutter struct {
 	state   string // STATE
 	archive string
 	out     zerolog.Logger
+	// look says what is wrong with the archive's place: at the start it may not
+	// have answered.
+	look func() error
 	// sign gives the checkpoint of a head.
 	sign func(journal.Head) ([]byte, error)
 	// last is the last cut on record, commit records one.
@@ -79,6 +82,9 @@ func (c *cutter) cut(ctx context.Context, before time.Time, who actions.Caller) 
 		return p, err
 	}
 	begun := time.Now()
+	if err := c.look(); err != nil {
+		return Pruned{}, err
+	}
 	size, err := c.copy(ctx, p)
 	if err != nil {
 		return Pruned{}, err

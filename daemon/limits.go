@@ -192,6 +192,10 @@ const (
 	retainTick  = time.Minute
 	cutAtStop   = 2 * time.Second
 
+	// lookWithin is how long a start waits for a directory elsewhere, of the
+	// archive or for checkpoints, to say whether it is there.
+	lookWithin = 2 * time.Second
+
 	// Logins that fail are recorded singly up to this rate and burst, beyond
 	// only counted: strangers must not fill the disk.
 	failedLoginEvery = 10 * time.Second

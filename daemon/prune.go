@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"waybill/actions"
-	"waybill/fsview"
 	"waybill/journal"
 )
 
@@ -22,40 +20,25 @@ const (
 	journalPrune    = "journal_prune"
 )
 
-// checkRetention says ErrConfig of an archive that is not there, or where it
-// would do harm.
+// checkRetention says ErrConfig of a retention that cannot be.
 func checkRetention(cfg Config) error {
 	switch {
 	case cfg.Retain < 0:
 		return fmt.Errorf("%w: records cannot be retained for %v", ErrConfig, cfg.Retain)
 	case cfg.Retain > 0 && cfg.Archive == "":
 		return fmt.Errorf("%w: records can be given up only to an archive, and none is named", ErrConfig)
-	case cfg.Archive == "":
-		return nil
 	}
-	if err := checkArchive(cfg.Archive, cfg.State); err != nil {
-		return err
-	}
-	inside, err := fsview.Within(cfg.Archive, cfg.Root)
-	if err == nil && inside {
-		err = fmt.Errorf("%w: the archive %s lies in the served tree, where clients could change it", ErrConfig, cfg.Archive)
-	}
-	return err
+	return nil
 }
 
-func checkArchive(archive, state string) error {
-	fi, err := os.Stat(archive)
-	if err == nil && !fi.IsDir() {
-		err = errors.New("it is not a directory")
+// archiveAt is the archive of a STATE; root is the served tree, "" if there is
+// none.
+func archiveAt(archive, state, root string) elsewhere {
+	e := elsewhere{"the archive", archive, []forbidden{{state, "the state directory, and would be lost with it"}}}
+	if root != "" {
+		e.not = append(e.not, forbidden{root, "the served tree, where clients could change it"})
 	}
-	if err != nil {
-		return fmt.Errorf("%w: archive %s: %w", ErrConfig, archive, err)
-	}
-	inside, err := fsview.Within(archive, state)
-	if err == nil && inside {
-		err = fmt.Errorf("%w: the archive %s lies in the state directory, and would be lost with it", ErrConfig, archive)
-	}
-	return err
+	return e
 }
 
 // newCutter gives what prunes the journal of a running engine, nil without an
@@ -66,6 +49,7 @@ func (d *daemon) newCutter(engine *actions.Engine) *cutter {
 	}
 	return &cutter{
 		log: engine.Journal(), state: d.cfg.State, archive: d.cfg.Archive, out: d.cfg.Logger,
+		look: archiveAt(d.cfg.Archive, d.cfg.State, d.cfg.Root).look,
 		sign: d.notary.keys.sign,
 		last: engine.LastCut, commit: engine.RecordCut, fault: d.cfg.JournalFault,
 		busy: make(chan struct{}, 1),
@@ -214,7 +198,8 @@ type PruneOptions struct {
 // Prune makes a cut in the journal of a daemon that is stopped, whose STATE it
 // locks meanwhile. Errors are classified by ExitCode.
 func Prune(ctx context.Context, opt PruneOptions) (p Pruned, err error) {
-	if err := checkArchive(opt.Archive, opt.State); err != nil {
+	look := archiveAt(opt.Archive, opt.State, "").look
+	if err := look(); err != nil {
 		return p, err
 	}
 	// Before a lock is made where no STATE is.
@@ -245,7 +230,7 @@ func Prune(ctx context.Context, opt PruneOptions) (p Pruned, err error) {
 		return p, err
 	}
 	c := &cutter{
-		log: log, state: opt.State, archive: opt.Archive,
+		log: log, state: opt.State, archive: opt.Archive, look: look,
 		sign: func(h journal.Head) ([]byte, error) {
 			return journal.SignCheckpoint(journal.Checkpoint{Origin: originOf(st.storeID), Head: h}, key)
 		},

@@ -493,8 +493,48 @@ func TestRetainConfig(t *testing.T) {
 		err := Run(context.Background(), cfg)
 		require.ErrorIs(t, err, ErrConfig, name)
 		assert.Equal(t, 78, ExitCode(err))
-		assert.NoFileExists(t, filepath.Join(cfg.State, "lock"), name)
+		assert.NoDirExists(t, filepath.Join(cfg.State, "journal"), name)
 	}
+}
+
+// An archive that does not answer does not keep the daemon from serving, nor
+// from being alive before. When it is back it is looked at before a cut.
+func TestArchiveHangsAtTheStart(t *testing.T) {
+	t.Parallel()
+	out := new(talk)
+	dir := t.TempDir()
+	cfg := prunableConfig(dir)
+	cfg.Archive, cfg.CheckpointTo = filepath.Join(dir, "archive"), filepath.Join(dir, "checkpoints")
+	for _, d := range []string{cfg.Archive, cfg.CheckpointTo, cfg.State, cfg.Root} {
+		require.NoError(t, os.MkdirAll(d, 0o700))
+	}
+	cfg.Logger = zerolog.New(out)
+	back := make(chan struct{})
+	defer close(back)
+	var locked sync.Map
+	cfg.looking = func(at string, do func() error) error {
+		l, err := fsview.LockFile(filepath.Join(cfg.State, "lock"))
+		if err == nil {
+			_ = l.Close()
+		}
+		locked.Store(at, errors.Is(err, fsview.ErrLocked))
+		<-back
+		return do()
+	}
+	var c *cutter
+	cfg.serving = func(s *server) { c = s.cutter }
+	r := restart(t, cfg)
+	for _, at := range []string{cfg.Archive, cfg.CheckpointTo} {
+		after, _ := locked.Load(at)
+		assert.Equal(t, true, after, "%s is looked at when STATE is locked", at)
+	}
+	assert.Equal(t, 1, out.count("the directory for the archive does not answer"))
+	assert.Equal(t, 1, out.count("the directory for checkpoints does not answer"))
+	require.NoError(t, c.look())
+	require.NoError(t, os.Remove(cfg.Archive))
+	require.NoError(t, os.Symlink(cfg.Root, cfg.Archive))
+	require.ErrorIs(t, c.look(), ErrConfig, "what it is now")
+	require.NoError(t, r.stop())
 }
 
 func TestPruneOffline(t *testing.T) {

@@ -48,31 +48,13 @@ type pusher struct {
 // errHangs stands for the error of a write that does not come back.
 var errHangs = errors.New("the directory does not answer")
 
-// openPusher looks at the directory, which must exist. One that does not answer
-// may come back: it does not keep the daemon from starting.
+// openPusher looks at the directory, which must exist.
 func (d *daemon) openPusher(n *notary) (*pusher, error) {
 	dir := d.cfg.CheckpointTo
-	looked := make(chan error, 1)
-	go func() {
-		fi, err := os.Stat(dir)
-		if err == nil && !fi.IsDir() {
-			err = errors.New("it is not a directory")
-		}
-		if err == nil {
-			var inside bool
-			if inside, err = fsview.Within(dir, d.cfg.Root); err == nil && inside {
-				err = errors.New("it lies in the served tree, where clients could change what is in it")
-			}
-		}
-		looked <- err
-	}()
-	select {
-	case err := <-looked:
-		if err != nil {
-			return nil, fmt.Errorf("%w: checkpoints to %s: %w", ErrConfig, dir, err)
-		}
-	case <-time.After(pushAtStop):
-		d.cfg.Logger.Warn().Str("dir", dir).Msg("the directory for checkpoints does not answer")
+	if err := d.lookAt(elsewhere{"checkpoints", dir, []forbidden{
+		{d.cfg.Root, "the served tree, where clients could change what is in it"},
+	}}); err != nil {
+		return nil, err
 	}
 	p := &pusher{
 		notary: n, dir: dir, name: "checkpoint-" + d.state.storeID, out: d.cfg.Logger,

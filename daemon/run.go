@@ -90,6 +90,11 @@ func (d *daemon) serveHTTP(ln net.Listener) {
 
 // live opens what is on disk and serves it.
 func (d *daemon) live(ctx context.Context) (err error) {
+	if d.cfg.Archive != "" {
+		if err := d.lookAt(archiveAt(d.cfg.Archive, d.cfg.State, d.cfg.Root)); err != nil {
+			return err
+		}
+	}
 	log, err := journal.Open(d.state.journalDir(), journal.Options{Fault: d.cfg.JournalFault})
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
