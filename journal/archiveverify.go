@@ -16,7 +16,7 @@ func (a *Archive) Verify(ctx context.Context, seen func(*Entry) error) (Head, er
 		return Head{}, fmt.Errorf("an archive that does not begin at record 0 can be verified with its journal only: %w", err)
 	}
 	c := &checker{groups: &groups{}, tree: NewTree(), fn: seen, strict: true}
-	err := a.scan(ctx, 0, a.End(), c, archiveHooks{whole: func(first uint64) error { return a.fitsNote(first, c.tree.Head()) }})
+	err := a.scan(ctx, 0, a.End(), c, archiveHooks{whole: func(first uint64) error { return a.FitsNote(first, c.tree.Head()) }})
 	if err != nil {
 		return Head{}, err
 	}
@@ -65,9 +65,10 @@ func (a *Archive) CheckSignatures(keys ...VerifierKey) error {
 	return nil
 }
 
-// fitsNote says whether the checkpoint of a segment is one of this head, where
-// the segment ends. Its signature is not looked at.
-func (a *Archive) fitsNote(first uint64, end Head) error {
+// FitsNote says whether the checkpoint of the segment that begins at first is one
+// of this head, where the segment ends: a *DamageError if not. Its signature is
+// not looked at.
+func (a *Archive) FitsNote(first uint64, end Head) error {
 	note, err := a.Checkpoint(first)
 	if err != nil {
 		return err
@@ -96,7 +97,7 @@ func (c *checker) verifyArchived(ctx context.Context, a *Archive, roots []byte, 
 	}
 	return a.scan(ctx, from, first, c, archiveHooks{
 		sound: func(first uint64, tile []byte) error { return fitsRoot(first, tile, root(first)) },
-		whole: func(first uint64) error { return a.fitsNote(first, c.tree.Head()) },
+		whole: func(first uint64) error { return a.FitsNote(first, c.tree.Head()) },
 	})
 }
 
@@ -117,7 +118,7 @@ func (s *shelf) verifyTwice(ctx context.Context, a *Archive, first uint64, head 
 		}
 		err = a.scan(ctx, at, at+SegmentRecords, &checker{}, archiveHooks{
 			sound: func(first uint64, tile []byte) error { return fitsRoot(first, tile, root) },
-			whole: func(first uint64) error { return a.fitsNote(first, tree.Head()) },
+			whole: func(first uint64) error { return a.FitsNote(first, tree.Head()) },
 		})
 		if err != nil {
 			return err

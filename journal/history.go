@@ -125,10 +125,15 @@ func (h *History) Line(seq uint64) (line []byte, err error) {
 	if !archived {
 		return h.log.Line(seq)
 	}
-	err = h.archive.scan(context.Background(), seq, seq+1, &checker{raw: func(l []byte) error {
+	return h.archive.line(seq, archiveHooks{sound: h.sound})
+}
+
+// line gives a copy of one line.
+func (a *Archive) line(seq uint64, hooks archiveHooks) (line []byte, err error) {
+	err = a.scan(context.Background(), seq, seq+1, &checker{raw: func(l []byte) error {
 		line = slices.Clone(l)
 		return errReached
-	}}, archiveHooks{sound: h.sound})
+	}}, hooks)
 	if err != nil && !errors.Is(err, errReached) {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 
@@ -38,6 +39,18 @@ func (s *pruningSeen) take(e *journal.Entry) error {
 	return nil
 }
 
+// keyIn takes a line if it names a key. Others are not parsed for that.
+func (s *pruningSeen) keyIn(line []byte) error {
+	if !bytes.Contains(line, []byte(`"kind":"`+actions.KindCheckpointKey+`"`)) {
+		return nil
+	}
+	var e journal.Entry
+	if err := journal.ParseEntry(line, &e); err != nil || e.Kind != actions.KindCheckpointKey {
+		return nil // the check of all lines says what is wrong with it
+	}
+	return s.take(&e)
+}
+
 // checkSignatures checks those of the checkpoints in an archive: with the keys
 // of --key alone, if there are any, else with that of STATE and those that the
 // journal names.
@@ -50,7 +63,7 @@ func (c *verifyCmd) checkSignatures(a *app, archive *journal.Archive, recorded [
 		return archive.CheckSignatures(keys...)
 	}
 	keys := recorded
-	if current, _, err := daemon.StoredKeys(c.State); err == nil {
+	if current, _, err := daemon.StoredKeys(c.State); err == nil && c.State != "" {
 		keys = append(keys, current.Verifier())
 	}
 	if len(keys) == 0 {

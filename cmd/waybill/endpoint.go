@@ -177,7 +177,9 @@ func (r *remote) statusError(status int, text string) error {
 		return fail(exitNoPerm, "%s refused the token in %s", r.URL, r.TokenFile)
 	case http.StatusForbidden:
 		return fail(exitNoPerm, "%s: %s", r.URL, text)
-	case http.StatusBadRequest, http.StatusGone:
+	case http.StatusGone:
+		return fail(exitUsage, "%s: %s; give its folder with --archive", r.URL, text)
+	case http.StatusBadRequest:
 		return fail(exitUsage, "%s: %s", r.URL, text)
 	case http.StatusConflict:
 		return fail(exitConfig, "%s: %s", r.URL, text)

@@ -30,7 +30,14 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 func (c *exportCmd) copy(ctx context.Context, a *app, to uint64, out *bufio.Writer) error {
 	if c.State == "" {
 		s := stream{remote: c.remote(), next: c.From, to: to, tries: patience{limit: c.RetryFor, say: a.say}}
-		return s.run(ctx, lineTo(out))
+		j := &joined{}
+		if c.Archive != "" {
+			var err error
+			if j, err = c.join(ctx); err != nil {
+				return err
+			}
+		}
+		return j.read(ctx, &s, lineTo(out))
 	}
 	log, done, err := c.openHistory()
 	if err != nil {

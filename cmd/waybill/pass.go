@@ -48,13 +48,13 @@ func (s *withExport) open(ctx context.Context, a *app, retryFor time.Duration, a
 	}
 	return func(from uint64, fn func([]byte, *journal.Entry) error) error {
 		r := stream{remote: s.remote(), next: from, to: allRecords, tries: patience{limit: retryFor, say: a.say}}
-		head, err := r.headNow(ctx)
+		j, err := s.join(ctx)
 		if err != nil {
 			return err
 		}
-		r.next = max(from, head.first)
+		r.next = max(from, j.first())
 		c := &counted{next: r.next, fn: fn}
-		return r.run(ctx, c.line)
+		return j.read(ctx, &r, c.line)
 	}, func() {}, nil
 }
 
@@ -136,9 +136,10 @@ func readExport(ctx context.Context, r io.Reader, again bool, from uint64, fn fu
 }
 
 // search gives the records of a source that belong to q. A running daemon looks
-// for them itself.
+// for them itself, unless there is an archive as well: what it holds can say which
+// records belong.
 func (s *withExport) search(ctx context.Context, a *app, retryFor time.Duration, q actions.Query, fn func(line []byte) error) error {
-	if s.State == "" && s.Export == "" {
+	if s.State == "" && s.Export == "" && s.Archive == "" {
 		r := stream{remote: s.remote(), to: allRecords, query: &q, tries: patience{limit: retryFor, say: a.say}}
 		return r.run(ctx, fn)
 	}

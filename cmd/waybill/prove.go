@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 
 	"waybill/daemon"
 	"waybill/fsview"
@@ -140,28 +138,19 @@ func (c *proveCmd) localProver() (*prover, func(), error) {
 
 // remoteProver asks the daemon.
 func (c *proveCmd) remoteProver(ctx context.Context) (*prover, error) {
-	get := func(ctx context.Context, path string) ([]byte, error) {
-		r := c.remote()
-		token, err := r.token()
-		if err != nil {
+	get := c.remote().fetch
+	j := &joined{}
+	if c.Archive != "" {
+		var err error
+		if j, err = c.join(ctx); err != nil {
 			return nil, err
 		}
-		resp, err := r.request(ctx, http.MethodGet, path, token, nil, "")
-		if err != nil {
-			return nil, r.once(ctx, err)
-		}
-		defer resp.Body.Close()
-		text, err := io.ReadAll(io.LimitReader(resp.Body, journal.MaxProof+1))
-		if err != nil {
-			return nil, r.once(ctx, &lostError{innermost(err)})
-		}
-		return text, nil
 	}
 	signed, err := get(ctx, "/journal/checkpoint")
 	if err != nil {
 		return nil, err
 	}
-	return &prover{
+	p := &prover{
 		head: signed,
 		inclusion: func(ctx context.Context, seq uint64, head journal.Checkpoint) ([]byte, error) {
 			text, err := get(ctx, fmt.Sprintf("/journal/proof/%d?size=%d", seq, head.Size))
@@ -185,7 +174,52 @@ func (c *proveCmd) remoteProver(ctx context.Context) (*prover, error) {
 			}
 			return g, nil
 		},
-	}, nil
+	}
+	return c.archiveProver(j, p), nil
+}
+
+// archiveProver is p, but for what the archive has.
+func (c *proveCmd) archiveProver(j *joined, p *prover) *prover {
+	of := func(ctx context.Context) (*journal.Remote, uint64, error) {
+		head, err := journal.ReadCheckpoint(p.head)
+		if err != nil {
+			return nil, 0, fail(exitData, "%w", err)
+		}
+		return c.beside(ctx, j.archive, head.Head), head.Size, nil
+	}
+	return &prover{
+		head: p.head,
+		inclusion: func(ctx context.Context, seq uint64, head journal.Checkpoint) ([]byte, error) {
+			if seq >= j.end() {
+				return p.inclusion(ctx, seq, head)
+			}
+			r, size, err := of(ctx)
+			if err != nil {
+				return nil, err
+			}
+			proof, err := r.Prove(seq, size)
+			if err != nil {
+				return nil, err
+			}
+			proof.Checkpoint = p.head
+			return proof.Text(), soundInclusion(proof, head)
+		},
+		growth: func(ctx context.Context, old uint64) (*journal.Growth, error) {
+			if old >= j.end() {
+				return p.growth(ctx, old)
+			}
+			r, size, err := of(ctx)
+			if err != nil {
+				return nil, err
+			}
+			g, err := r.ProveGrowth(old, size)
+			if err != nil {
+				return nil, err
+			}
+			g.Checkpoint = p.head
+			return g, nil
+		},
+	}
 }
 
 // soundInclusion refuses to hand out a proof that does not lead to head: then

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -317,7 +318,7 @@ func TestPruneFlags(t *testing.T) {
 		"bad time":          {exitUsage, "--before", []string{"journal", "prune", "--state", s.state, "--archive", dir, "--before", "5"}},
 		"archive missing":   {exitConfig, "archive", []string{"journal", "prune", "--state", s.state, "--archive", dir + "/x", "--before", "2030-01-01"}},
 		"state missing":     {exitNoInput, "journal", []string{"journal", "prune", "--state", dir, "--archive", t.TempDir(), "--before", "2030-01-01"}},
-		"archive of a url":  {exitUsage, "--archive goes with --state", []string{"journal", "export", "--url", "ws://127.0.0.1:1", "--archive", dir}},
+		"archive, export":   {exitUsage, "--archive goes with --state or --url", []string{"journal", "verify", "--export", os.DevNull, "--archive", dir}},
 		"verify, none":      {exitNoInput, "archive", []string{"journal", "verify", "--state", s.state, "--archive", dir + "/x"}},
 		"retain too short":  {exitUsage, "90d", []string{"serve", "--retain", "30m", "--archive", dir}},
 		"retain negative":   {exitUsage, "90d", []string{"serve", "--retain", "-90d", "--archive", dir}},
@@ -337,4 +338,119 @@ func TestPruneFlags(t *testing.T) {
 	assert.Contains(t, r.err, "the daemon has no archive")
 	r = waybill(t, "journal", "prune", "--state", s.state, "--archive", dir, "--before", "2030-01-01")
 	assert.Equal(t, exitTemp, r.code, r.err)
+}
+
+// A running daemon whose journal was pruned, read together with the archive.
+func TestArchiveOfARunningDaemon(t *testing.T) {
+	t.Parallel()
+	p := makePrunable(t)
+	s, archive := p.pruned(t)
+	key := keyOf(t, s.state)
+	old := filepath.Join(filepath.Dir(s.state), "old") // of a few dozen records
+	b, err := os.ReadFile(filepath.Join(s.state, "checkpoint"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(old, b, 0o600))
+	export, err := os.ReadFile(p.export)
+	require.NoError(t, err)
+	lines := bytes.SplitAfter(export, []byte("\n"))
+	s.start()
+	url := func(args ...string) result {
+		return waybill(t, append(append([]string{"journal"}, args...), s.client()...)...)
+	}
+	both := func(args ...string) result { return url(append(args, "--archive", archive)...) }
+	ok := func(r result) string {
+		t.Helper()
+		require.Zero(t, r.code, r.err)
+		return r.out
+	}
+	for _, c := range [][]string{{"verify"}, {"export"}, {"replay"}, {"prove", "77"}, {"prove", "--from", old}, {"tail", "--no-follow", "--from", "5"}} {
+		r := url(c...)
+		assert.Equal(t, exitUsage, r.code, "%v: %s", c, r.err)
+		assert.Contains(t, r.err, "--archive", c)
+	}
+
+	r := both("verify")
+	assert.Contains(t, ok(r), "valid: ")
+	assert.NotContains(t, r.err, "not checked")
+	r = both("verify", "--checkpoint", old, "--key", key)
+	ok(r)
+	assert.Contains(t, r.err, "nothing was altered of the first")
+	assert.True(t, strings.HasPrefix(ok(both("export")), string(export)), "byte for byte")
+	assert.Equal(t, string(bytes.Join(lines[prunedTo-1:prunedTo+1], nil)),
+		ok(both("export", "--from", fmt.Sprint(prunedTo-1), "--to", fmt.Sprint(prunedTo+1))))
+	assert.Equal(t, string(lines[3]), ok(both("export", "--from", "3", "--to", "4")))
+	for _, seq := range prunableStates {
+		assert.Equal(t, p.states[seq], ok(both("replay", "--at", fmt.Sprint(seq))), seq)
+	}
+	fresh := filepath.Join(t.TempDir(), "proof")
+	for _, seq := range []int{0, 77, segment, prunedTo - 1, prunedTo, prunableEnd} {
+		ok(both("prove", fmt.Sprint(seq), "-o", fresh))
+		r := waybill(t, "journal", "check", fresh, "--key", key)
+		require.Zero(t, r.code, r.err)
+		if seq < prunableEnd {
+			assert.Equal(t, string(lines[seq]), r.out)
+		}
+	}
+	ok(both("prove", "--from", old, "-o", fresh))
+	r = waybill(t, "journal", "check", fresh, "--key", key)
+	require.Zero(t, r.code, r.err)
+	var stats struct{ Records, First uint64 }
+	r = both("stats", "--json")
+	require.NoError(t, json.Unmarshal([]byte(ok(r)), &stats))
+	assert.Zero(t, stats.First)
+	assert.Greater(t, stats.Records, uint64(prunableEnd))
+	assert.Empty(t, r.err)
+	told := waybill(t, "journal", "story", "f", "--export", p.export)
+	assert.Equal(t, ok(told), ok(both("story", "f")))
+	assert.Equal(t, string(lines[5]), firstLine(ok(both("tail", "--no-follow", "--from", "5"))))
+	opened := ok(both("tail", "--no-follow", "--path", "f", "--kind", "upload.opened"))
+	assert.Equal(t, 1, strings.Count(opened, "\n"))
+	assert.Contains(t, opened, `"kind":"upload.opened"`)
+
+	// Those that follow, too.
+	f := start(t, t.TempDir(), clean(),
+		append([]string{"journal", "tail", "--path", "f", "--kind", "upload.placed", "--archive", archive}, s.client()...)...)
+	placed := func(n int) {
+		eventually(t, "what is placed is told of", func() bool { return strings.Count(f.out.String(), "\n") == n })
+	}
+	placed(1)
+	file := filepath.Join(t.TempDir(), "f")
+	randomFile(t, file, 100)
+	for _, name := range []string{"other", "f"} {
+		ok(waybill(t, to(s, "put", file, name)...))
+	}
+	placed(2)
+	f.signal(syscall.SIGINT)
+	assert.Equal(t, 130, f.wait())
+	again := ok(both("tail", "--no-follow", "--path", "f", "--kind", "upload.placed"))
+	assert.Equal(t, again, f.out.String())
+
+	// An archive of which a part is missing, or is not what it was.
+	spoil := func(name string) (mend func()) {
+		name = filepath.Join(archive, name)
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		bad := bytes.Clone(b)
+		bad[len(bad)/2] ^= 1
+		require.NoError(t, os.WriteFile(name, bad, 0o600))
+		return func() { require.NoError(t, os.WriteFile(name, b, 0o600)) }
+	}
+	for name, commands := range map[string][]string{
+		"seg-0000000000065536.tiles":      {"verify", "export", "replay", "stats"},
+		"seg-0000000000065536.jsonl.zst":  {"verify", "export", "replay", "stats"},
+		"seg-0000000000065536.checkpoint": {"verify"},
+	} {
+		mend := spoil(name)
+		for _, c := range commands {
+			r := both(c)
+			assert.Equal(t, exitData, r.code, "%s: %s: %s", name, c, r.err)
+		}
+		mend()
+	}
+	require.NoError(t, os.Remove(filepath.Join(archive, "seg-0000000000065536.jsonl.zst")))
+	for _, c := range []string{"verify", "export", "replay", "stats"} {
+		r := both(c)
+		assert.Equal(t, exitNoInput, r.code, "%s: %s", c, r.err)
+		assert.Contains(t, r.err, "records 65536 to 131071 are not in the archive")
+	}
 }

@@ -25,7 +25,7 @@ const allRecords = math.MaxUint64
 type source struct {
 	State     string   `xor:"source" required:"" placeholder:"DIR" help:"STATE of a daemon that is stopped, or a copy of one."`
 	URL       endpoint `name:"url" xor:"source" required:"" placeholder:"URL" help:"A running daemon; the token needs waybill.journal.read."`
-	Archive   string   `placeholder:"DIR" help:"With --state: the archive of what was pruned from its journal."`
+	Archive   string   `placeholder:"DIR" help:"The archive of what was pruned from the journal of --state or --url."`
 	TokenFile string   `default:"waybill-data/state/main-token" placeholder:"FILE" help:"With --url: file with the token (${default})."`
 }
 
@@ -79,12 +79,17 @@ func lockHolder(r io.Reader) string {
 }
 
 // AfterApply refuses an archive that nothing would read. One from the environment
-// is that of the daemon and does not count.
+// is that of the daemon: it goes with --state only.
 func (s *source) AfterApply(kctx *kong.Context) error {
+	given := false
 	for _, path := range kctx.Path {
-		if path.Flag != nil && path.Flag.Name == "archive" && !path.Resolved && s.Archive != "" && s.State == "" {
-			return errors.New("--archive goes with --state")
-		}
+		given = given || path.Flag != nil && path.Flag.Name == "archive" && !path.Resolved
+	}
+	switch {
+	case !given && s.State == "":
+		s.Archive = ""
+	case s.Archive != "" && s.State == "" && s.URL == endpoint{}:
+		return errors.New("--archive goes with --state or --url")
 	}
 	return nil
 }

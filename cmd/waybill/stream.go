@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -152,9 +153,12 @@ func parameters(q *actions.Query) url.Values {
 	return v
 }
 
-// headSeen is what a daemon says of its journal: how many records there are,
-// and the first one that it still holds.
-type headSeen struct{ size, first uint64 }
+// headSeen is what a daemon says of its journal: its head, and the first record
+// that it still holds.
+type headSeen struct {
+	journal.Head
+	first uint64
+}
 
 // headNow asks for it.
 func (s *stream) headNow(ctx context.Context) (h headSeen, err error) {
@@ -164,16 +168,24 @@ func (s *stream) headNow(ctx context.Context) (h headSeen, err error) {
 		return h, s.remote.once(ctx, err)
 	}
 	defer resp.Body.Close()
-	if h.size, err = strconv.ParseUint(resp.Header.Get(headerSize), 10, 64); err != nil {
+	if h.Size, err = strconv.ParseUint(resp.Header.Get(headerSize), 10, 64); err == nil {
+		h.first, err = firstHeld(resp)
+	}
+	root, notHex := hex.DecodeString(resp.Header.Get(headerRoot))
+	if err != nil || notHex != nil || len(root) != len(h.Root) {
 		return h, noDaemon(s.remote)
 	}
-	if text := resp.Header.Get(headerFirst); text != "" { // absent before there was pruning
-		h.first, err = strconv.ParseUint(text, 10, 64)
-	}
-	if err != nil {
-		return h, noDaemon(s.remote)
-	}
+	h.Root = journal.Hash(root)
 	return h, nil
+}
+
+// firstHeld reads the header, which was absent before there was pruning.
+func firstHeld(resp *http.Response) (uint64, error) {
+	text := resp.Header.Get(headerFirst)
+	if text == "" {
+		return 0, nil
+	}
+	return strconv.ParseUint(text, 10, 64)
 }
 
 func noDaemon(r *remote) error {

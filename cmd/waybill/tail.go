@@ -105,35 +105,78 @@ func (c *tailCmd) stopped(ctx context.Context, a *app) error {
 // running prints the last records of a running daemon, and those that follow.
 func (c *tailCmd) running(ctx context.Context, a *app) error {
 	s := stream{remote: c.remote(), to: allRecords, follow: c.Follow, tries: patience{limit: c.RetryFor, say: a.say}}
-	head, err := s.headNow(ctx)
+	j, err := c.join(ctx)
 	if err != nil {
 		return err
 	}
+	size := j.head.Size
 	write := func(line []byte) error { return writeLine(a.stdout, line) }
 	q := c.query()
 	if q.IsZero() {
-		if s.next = max(c.first(head.size), head.first); c.From != nil {
+		if s.next = max(c.first(size), j.first()); c.From != nil {
 			s.next = *c.From
 		}
 		n := &counted{next: s.next, fn: func(line []byte, _ *journal.Entry) error { return write(line) }}
-		return s.run(ctx, n.line)
+		return j.read(ctx, &s, n.line)
+	}
+	if c.From != nil {
+		s.next, q.From = *c.From, *c.From
+	}
+	if j.archive != nil {
+		return c.searchJoined(ctx, j, s, q, write)
 	}
 	s.query = &q
-	if c.From != nil {
-		s.next = *c.From
-	}
 	if last := c.last(); last != nil {
 		// Which are the last is known only once all are there.
-		old := stream{remote: s.remote, to: head.size, query: &q, tries: s.tries}
+		old := stream{remote: s.remote, to: size, query: &q, tries: s.tries}
 		if err := old.run(ctx, last.keep(nil)); err != nil {
 			return err
 		}
 		if err := last.each(write); err != nil || !c.Follow {
 			return err
 		}
-		s.next = head.size
+		s.next = size
 	}
 	return s.run(ctx, write)
+}
+
+// searchJoined looks through archive and journal for q itself, as a daemon does:
+// what is in the archive can say which of the records to come belong.
+func (c *tailCmd) searchJoined(ctx context.Context, j *joined, s stream, q actions.Query, write func([]byte) error) error {
+	last := c.last()
+	ahead := q.LooksAhead() // one pass more, over what there is
+	size := j.head.Size
+	read := func(_ uint64, fn func([]byte, *journal.Entry) error) error {
+		old := stream{remote: s.remote, to: size, tries: s.tries}
+		n := &counted{fn: fn}
+		if err := j.read(ctx, &old, n.line); err != nil {
+			return err
+		}
+		if ahead {
+			ahead = false
+			return nil
+		}
+		if err := last.each(write); err != nil {
+			return err
+		}
+		last = nil
+		if !c.Follow {
+			return nil
+		}
+		s.next = n.next
+		return s.run(ctx, n.line)
+	}
+	keep := last.keep(write)
+	err := searchIn(read, q, func(line []byte) error {
+		if last == nil {
+			return write(line)
+		}
+		return keep(line)
+	})
+	if err == nil {
+		err = last.each(write) // it was over before the end
+	}
+	return err
 }
 
 // first is the record tail begins at, of size.

@@ -139,19 +139,34 @@ func (c *verifyCmd) verifyStored(ctx context.Context, a *app, dir string, kept [
 	return head, err
 }
 
-// verifyRunning reads the records up to the size at the start and compares
-// the tree over them with what the daemon said it would be.
+// verifyRunning reads the records up to the size at the start, those of the
+// archive first, and compares the tree over them with what the daemon said it
+// would be.
 func (c *verifyCmd) verifyRunning(ctx context.Context, a *app, kept []witnessed) (head journal.Head, err error) {
 	s := stream{remote: c.remote(), to: allRecords, tries: patience{limit: c.RetryFor, say: a.say}}
+	j := &joined{}
+	sizes := sizesOf(kept)
+	if c.Archive != "" {
+		if j, err = c.join(ctx); err != nil {
+			return head, err
+		}
+		for _, first := range j.archive.Firsts() {
+			sizes = append(sizes, first+journal.SegmentRecords)
+		}
+	}
 	lines, feed := io.Pipe()
 	var group sync.WaitGroup
 	var roots map[uint64]journal.Hash
 	group.Go(func() {
-		head, roots, err = journal.VerifyExportAt(ctx, lines, sizesOf(kept)...)
+		head, roots, err = journal.VerifyExportAt(ctx, lines, sizes...)
 		lines.CloseWithError(err) // the reading fails with it
 	})
 	out := bufio.NewWriterSize(feed, 1<<16)
-	read := s.run(ctx, func(line []byte) error {
+	var seen pruningSeen
+	read := j.read(ctx, &s, func(line []byte) error {
+		if err := seen.keyIn(line); err != nil {
+			return err
+		}
 		if _, err := out.Write(line); err != nil {
 			return err
 		}
@@ -173,5 +188,22 @@ func (c *verifyCmd) verifyRunning(ctx context.Context, a *app, kept []witnessed)
 		return head, &journal.DamageError{Seq: 0, Last: max(s.size, 1) - 1,
 			Reason: fmt.Sprintf("the records lead to the root %v, not to %q as the daemon claims", head.Root, s.root)}
 	}
+	if j.archive != nil {
+		if err := c.checkNotes(a, j.archive, roots, seen.keys); err != nil {
+			return head, err
+		}
+	}
 	return head, compare(kept, head.Size, rootsOf(roots))
+}
+
+// checkNotes holds the checkpoints of an archive against the roots where its
+// segments end, and looks at who has signed them.
+func (c *verifyCmd) checkNotes(a *app, archive *journal.Archive, roots map[uint64]journal.Hash, recorded []journal.VerifierKey) error {
+	for _, first := range archive.Firsts() {
+		end := first + journal.SegmentRecords
+		if err := archive.FitsNote(first, journal.Head{Size: end, Root: roots[end]}); err != nil {
+			return err
+		}
+	}
+	return c.checkSignatures(a, archive, recorded)
 }
