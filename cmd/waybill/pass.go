@@ -41,6 +41,7 @@ func (s *withExport) open(ctx context.Context, a *app, retryFor time.Duration, a
 			return nil, nil, err
 		}
 		return func(from uint64, fn func([]byte, *journal.Entry) error) error {
+			s.pruned = log.First()
 			from = max(from, log.First())
 			c := &counted{next: from, fn: fn}
 			return log.Read(ctx, from, allRecords, c.line)
@@ -52,7 +53,8 @@ func (s *withExport) open(ctx context.Context, a *app, retryFor time.Duration, a
 		if err != nil {
 			return err
 		}
-		r.next = max(from, j.first())
+		s.pruned = j.first()
+		r.next = max(from, s.pruned)
 		c := &counted{next: r.next, fn: fn}
 		return j.read(ctx, &r, c.line)
 	}, func() {}, nil
@@ -141,7 +143,9 @@ func readExport(ctx context.Context, r io.Reader, again bool, from uint64, fn fu
 func (s *withExport) search(ctx context.Context, a *app, retryFor time.Duration, q actions.Query, fn func(line []byte) error) error {
 	if s.State == "" && s.Export == "" && s.Archive == "" {
 		r := stream{remote: s.remote(), to: allRecords, query: &q, tries: patience{limit: retryFor, say: a.say}}
-		return r.run(ctx, fn)
+		err := r.run(ctx, fn)
+		s.pruned = r.first
+		return err
 	}
 	read, done, err := s.open(ctx, a, retryFor, q.LooksAhead())
 	if err != nil {

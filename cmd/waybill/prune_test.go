@@ -454,3 +454,41 @@ func TestArchiveOfARunningDaemon(t *testing.T) {
 		assert.Contains(t, r.err, "records 65536 to 131071 are not in the archive")
 	}
 }
+
+// What was pruned and not looked at is told of.
+func TestPrunedIsToldOf(t *testing.T) {
+	t.Parallel()
+	s, archive := makePrunable(t).pruned(t)
+	stored := []string{"--state", s.state}
+	const note = "records before 131072 are pruned and were not looked at (--archive)"
+	told := func(source ...string) {
+		t.Helper()
+		for _, c := range [][]string{
+			{"story", "f"}, {"story", "f", "--json"}, {"tail", "--actor", "nobody"}, {"tail", "--path", "f", "--from", "131080"}, {"stats"},
+		} {
+			if c[0] == "tail" && source[0] == "--url" {
+				c = append(c, "--no-follow")
+			}
+			r := waybill(t, append(append([]string{"journal"}, c...), source...)...)
+			assert.Contains(t, r.err, note, c)
+			if c[0] != "story" {
+				assert.Zero(t, r.code, r.err)
+				continue
+			}
+			assert.Equal(t, exitNoInput, r.code)
+			assert.Contains(t, r.err, "nothing from record 131072 on is about f; ")
+		}
+	}
+	told(stored...)
+	r := waybill(t, append([]string{"journal", "tail", "--from", "131080", "--actor", "nobody"}, stored...)...)
+	assert.Empty(t, r.err, "nothing before was asked for")
+	for _, c := range [][]string{{"story", "f"}, {"tail", "--actor", "nobody"}, {"stats"}} {
+		r := waybill(t, append(append([]string{"journal"}, c...), append(stored, "--archive", archive)...)...)
+		assert.Zero(t, r.code, r.err)
+		assert.Empty(t, r.err)
+	}
+	s.start()
+	r = waybill(t, append([]string{"journal", "story", "main"}, s.client()...)...)
+	assert.NotContains(t, r.err, "nothing in the journal")
+	told(s.client()...)
+}

@@ -27,6 +27,10 @@ type source struct {
 	URL       endpoint `name:"url" xor:"source" required:"" placeholder:"URL" help:"A running daemon; the token needs waybill.journal.read."`
 	Archive   string   `placeholder:"DIR" help:"The archive of what was pruned from the journal of --state or --url."`
 	TokenFile string   `default:"waybill-data/state/main-token" placeholder:"FILE" help:"With --url: file with the token (${default})."`
+
+	// pruned is the first record that was looked at, if those before it are
+	// neither in the journal nor in an archive.
+	pruned uint64
 }
 
 // withExport is a source that may also be a file made by journal export.
@@ -92,6 +96,17 @@ func (s *source) AfterApply(kctx *kong.Context) error {
 		return errors.New("--archive goes with --state or --url")
 	}
 	return nil
+}
+
+// tellPruned says so if records were pruned that nobody has looked at.
+func (s *source) tellPruned(a *app) {
+	if s.pruned > 0 {
+		a.say("%s", s.notLookedAt())
+	}
+}
+
+func (s *source) notLookedAt() string {
+	return fmt.Sprintf("records before %d are pruned and were not looked at (--archive)", s.pruned)
 }
 
 // openHistory opens the journal of a stopped daemon for reading, together with

@@ -25,6 +25,7 @@ func (c *statsCmd) Run(ctx context.Context, a *app) error {
 	if err := c.each(ctx, a, c.RetryFor, 0, t.take); err != nil {
 		return interrupted(ctx, err)
 	}
+	c.tellPruned(a)
 	s := t.stats()
 	if c.State != "" {
 		disk, err := c.disk()

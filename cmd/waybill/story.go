@@ -39,6 +39,8 @@ func (c *storyCmd) Run(ctx context.Context, a *app) error {
 	})
 	switch {
 	case err != nil:
+	case t.told == 0 && copied == 0 && c.pruned > 0:
+		err = fail(exitNoInput, "nothing from record %d on is about %s; %s", c.pruned, c.Subject, c.notLookedAt())
 	case t.told == 0 && copied == 0:
 		err = fail(exitNoInput, "nothing in the journal is about %s", c.Subject)
 	case !c.JSON:
@@ -46,6 +48,9 @@ func (c *storyCmd) Run(ctx context.Context, a *app) error {
 	}
 	if flushed := out.Flush(); err == nil && flushed != nil {
 		err = fail(exitIO, "write: %w", flushed)
+	}
+	if err == nil {
+		c.tellPruned(a)
 	}
 	return interrupted(ctx, err)
 }

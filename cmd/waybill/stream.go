@@ -40,6 +40,7 @@ type stream struct {
 	known bool   // the first connection has answered:
 	size  uint64 // how many records there were then
 	root  string // over those
+	first uint64 // the first record held
 }
 
 // run calls fn with each line, without its newline, valid during the call.
@@ -77,6 +78,9 @@ func (s *stream) connect(ctx context.Context, fn func(line []byte) error) error 
 		return noDaemon(s.remote)
 	case !s.known:
 		s.known, s.size, s.root = true, size, resp.Header.Get(headerRoot)
+		if s.first, err = firstHeld(resp); err != nil {
+			return noDaemon(s.remote)
+		}
 		if !s.follow {
 			s.to = min(s.to, size)
 		}

@@ -87,6 +87,7 @@ func (c *tailCmd) stopped(ctx context.Context, a *app) error {
 		if c.From != nil {
 			q.From = *c.From
 		}
+		c.tellUnseen(a, log.First(), q)
 		read := func(from uint64, fn func([]byte, *journal.Entry) error) error {
 			n := &counted{next: max(from, log.First()), fn: fn}
 			return log.Read(ctx, n.next, allRecords, n.line)
@@ -122,6 +123,7 @@ func (c *tailCmd) running(ctx context.Context, a *app) error {
 	if c.From != nil {
 		s.next, q.From = *c.From, *c.From
 	}
+	c.tellUnseen(a, j.first(), q)
 	if j.archive != nil {
 		return c.searchJoined(ctx, j, s, q, write)
 	}
@@ -177,6 +179,14 @@ func (c *tailCmd) searchJoined(ctx context.Context, j *joined, s stream, q actio
 		err = last.each(write) // it was over before the end
 	}
 	return err
+}
+
+// tellUnseen says that records before first are not searched for q.
+func (c *tailCmd) tellUnseen(a *app, first uint64, q actions.Query) {
+	if q.From < first || q.Learns() {
+		c.pruned = first
+		c.tellPruned(a)
+	}
 }
 
 // first is the record tail begins at, of size.
