@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"waybill/actions"
 	"waybill/fsview"
 	"waybill/journal"
 )
@@ -67,6 +68,9 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[*journal.DamageError](err); ok {
 		return exitData
+	}
+	if _, ok := errors.AsType[*actions.TooWideError](err); ok {
+		return exitUsage
 	}
 	if errors.Is(err, journal.ErrLocked) || errors.Is(err, fsview.ErrLocked) {
 		return exitTemp
