@@ -164,7 +164,9 @@ func (a *audit) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.state, err = readStored(a.dir, base, root); err != nil {
+	if a.state, err = readStored(a.dir, base, root); unreadable(err) {
+		return fmt.Errorf("read %s: %w", base.Name(), err)
+	} else if err != nil {
 		return noBase(base.Seq, err.Error())
 	}
 	a.out.Stored = append(a.out.Stored, StoredCheck{Stored: base, Err: errUnfolded, Unfolded: true})

@@ -2,8 +2,10 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,4 +194,86 @@ func TestFoldToAtTheEndOfASegment(t *testing.T) {
 	got, err := FoldTo(context.Background(), s.log, s.dir, cutAt+1)
 	require.NoError(t, err)
 	s.same(s.fold(cutAt+1), got)
+}
+
+// A disk that cannot be read is no damage.
+func TestABaseThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := longStored(t)
+	base := Stored{cutAt, true}
+	s.cut(s.base())
+	require.NoError(t, s.log.Prune(cutAt))
+	file, err := os.ReadFile(s.path(base))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(s.path(base)))
+	require.NoError(t, os.Symlink(base.Name(), s.path(base)))
+	check := func(what string, err error) {
+		t.Helper()
+		require.ErrorIs(t, err, syscall.ELOOP, what)
+		require.ErrorContains(t, err, base.Name(), what)
+		_, damage := errors.AsType[*journal.DamageError](err)
+		assert.False(t, damage || errors.Is(err, ErrFold), "%s: %v", what, err)
+	}
+	all := func(what string) {
+		t.Helper()
+		_, _, err := Load(ctx, s.log, s.dir)
+		check(what, err)
+		_, err = Audit(ctx, s.log, s.dir)
+		check(what, err)
+	}
+	all("nothing else")
+	_, err = FoldTo(ctx, s.log, s.dir, cutAt+1)
+	check("fold", err)
+	check("compare", CompareBase(ctx, s.log, s.dir, s.fold(cutAt)))
+	// Nor does what else is wrong make it damage.
+	bad := s.snapshot(len(s.lines) - 1)
+	require.NoError(t, os.WriteFile(s.path(bad), []byte("{"), 0o600))
+	all("beside a bad snapshot")
+	s.snapshot(len(s.lines) - 1)
+	all("beside a good one")
+
+	require.NoError(t, os.Remove(s.path(base)))
+	require.NoError(t, os.WriteFile(s.path(base), file, 0o600))
+	s.load()
+}
+
+// A cut between the look at what there is and the reading of it.
+func TestFoldWhileACutIsMade(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for _, early := range []string{"nothing", "a snapshot"} {
+		s := longStored(t)
+		if early != "nothing" {
+			s.snapshot(100)
+		}
+		lists := 0
+		f := folding{log: s.log, dir: s.dir, list: func(dir string) ([]Stored, error) {
+			list, err := ListStored(dir)
+			require.NoError(t, err)
+			if lists++; lists == 1 {
+				s.cut(s.base())
+				require.NoError(t, s.log.Prune(cutAt))
+				require.NoError(t, RemoveStored(dir, list))
+			}
+			return list, nil
+		}}
+		got, l, err := f.fold(ctx, cutAt+10)
+		require.NoError(t, err, early)
+		s.same(s.fold(cutAt+10), got)
+		assert.Equal(t, &Stored{cutAt, true}, l.From)
+		assert.Equal(t, 2, lists)
+
+		// What is missing for good is looked for once more, not for ever.
+		require.NoError(t, RemoveStored(s.dir, []Stored{{cutAt, true}}))
+		f.list = func(string) ([]Stored, error) {
+			lists++
+			return []Stored{{cutAt, true}}, nil
+		}
+		_, _, err = f.fold(ctx, cutAt+10)
+		require.ErrorAs(t, err, new(*journal.DamageError))
+		assert.Equal(t, 4, lists)
+		_, _, err = f.fold(ctx, cutAt-1)
+		require.ErrorIs(t, err, journal.ErrPruned)
+	}
 }

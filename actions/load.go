@@ -40,16 +40,13 @@ type Skipped struct {
 
 // Load gives the state that the journal adds up to: the newest snapshot or base
 // of stateDir that fits it, and the records after. A snapshot that is missing or
-// of no use only costs time. Errors are the journal's, ErrFold naming the
-// record, and *journal.DamageError, also for a base that the last cut names and
-// that is missing or is not the one it was. It changes nothing.
+// of no use only costs time. Errors are the journal's, those of the file system
+// for a base that is needed and cannot be read, ErrFold naming the record, and
+// *journal.DamageError, also for a base that the last cut names and that is
+// missing or is not the one it was. It changes nothing.
 func Load(ctx context.Context, log *journal.Log, stateDir string) (*State, Loaded, error) {
-	var l Loaded
-	stored, err := ListStored(stateDir)
-	if err != nil {
-		return nil, l, err
-	}
-	s, err := foldFrom(ctx, log, stateDir, stored, log.Head().Size, nil, &l)
+	f := folding{log: log, dir: stateDir, list: ListStored}
+	s, l, err := f.fold(ctx, log.Head().Size)
 	if err != nil {
 		return nil, l, err
 	}
@@ -60,7 +57,7 @@ func Load(ctx context.Context, log *journal.Log, stateDir string) (*State, Loade
 	if cut != nil && log.First() < cut.To {
 		l.PruneTo = cut.To
 	}
-	for _, f := range stored {
+	for _, f := range f.stored {
 		if f.Base && (cut == nil || f.Seq != cut.To) || cut != nil && f.Seq < cut.To {
 			l.Leftovers = append(l.Leftovers, f)
 		}
@@ -70,79 +67,132 @@ func Load(ctx context.Context, log *journal.Log, stateDir string) (*State, Loade
 
 // FoldTo gives the state that the records before to, a position that the
 // journal holds or begins at, add up to. It begins with the nearest snapshot or
-// base of stateDir that fits. Errors as for Load, and ErrPruned.
+// base of stateDir that fits. Errors as for Load, and ErrPruned. The journal may
+// be cut meanwhile.
 func FoldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64) (*State, error) {
 	return foldTo(ctx, log, stateDir, to, nil)
 }
 
 // foldTo calls pace, unless it is nil, before every record.
 func foldTo(ctx context.Context, log *journal.Log, stateDir string, to uint64, pace func(context.Context) error) (*State, error) {
-	if first, size := log.First(), log.Head().Size; to < first {
+	f := folding{log: log, dir: stateDir, list: ListStored, pace: pace}
+	s, _, err := f.fold(ctx, to)
+	return s, err
+}
+
+// folding is one call of Load or FoldTo.
+type folding struct {
+	log  *journal.Log
+	dir  string
+	list func(dir string) ([]Stored, error)
+	pace func(context.Context) error // before every record, unless nil
+
+	stored []Stored // what list gave
+	loaded Loaded   // without what a crash left to be done
+	// unread is why a base that may be needed could not be read, which says nothing
+	// about it; gone: something listed was no longer there.
+	unread error
+	gone   bool
+}
+
+// fold folds the records before to. If what it was to begin with went with a cut
+// that was made meanwhile, it looks again, once.
+func (f *folding) fold(ctx context.Context, to uint64) (*State, Loaded, error) {
+	for again := false; ; again = true {
+		s, err := f.try(ctx, to)
+		if err == nil || again || !f.gone && !errors.Is(err, journal.ErrPruned) {
+			return s, f.loaded, err
+		}
+	}
+}
+
+func (f *folding) try(ctx context.Context, to uint64) (_ *State, err error) {
+	first, size := f.log.First(), f.log.Head().Size
+	if to < first {
 		return nil, fmt.Errorf("the state of %d records: %w: the journal begins with record %d", to, journal.ErrPruned, first)
 	} else if to > size {
 		return nil, fmt.Errorf("the state of %d records: %w: the journal has %d", to, journal.ErrBeyond, size)
 	}
-	stored, err := ListStored(stateDir)
-	if err != nil {
+	f.loaded, f.unread, f.gone = Loaded{}, nil, false
+	if f.stored, err = f.list(f.dir); err != nil {
 		return nil, err
 	}
-	return foldFrom(ctx, log, stateDir, stored, to, pace, &Loaded{})
-}
-
-// foldFrom folds the records before to, beginning with the first of stored that
-// is of use.
-func foldFrom(
-	ctx context.Context, log *journal.Log, stateDir string, stored []Stored, to uint64, pace func(context.Context) error, l *Loaded,
-) (*State, error) {
-	first := log.First()
 	var unfit []error // why there is nothing to go on from
-	skip := func(f Stored, err error) {
-		l.Skipped = append(l.Skipped, Skipped{f, err})
-		unfit = append(unfit, fmt.Errorf("%s: %w", f.Name(), err))
-	}
-	for i := range stored {
-		f := stored[i]
-		if f.Seq > to || f.Seq < first {
-			if f.Seq > log.Head().Size {
-				skip(f, fmt.Errorf("%w, or that has lost records: it has only %d", errForeign, log.Head().Size))
+	for _, at := range f.stored {
+		if at.Seq > to || at.Seq < first {
+			if at.Seq > size {
+				f.skip(at, fmt.Errorf("%w, or that has lost records: it has only %d", errForeign, size))
 			}
 			continue
 		}
-		root, err := log.RootAt(ctx, f.Seq)
+		s, err := f.from(ctx, at, to)
 		if err != nil {
 			return nil, err
 		}
-		s, err := readStored(stateDir, f, root)
-		if err != nil {
-			skip(f, err)
-			continue
+		if s != nil {
+			f.loaded.From, f.loaded.Folded = &at, to-at.Seq
+			return s, nil
 		}
-		err = s.foldUntil(ctx, log, to, pace)
-		if errors.Is(err, ErrFold) {
-			// If it is the journal that cannot be followed, the fold from
-			// elsewhere says so too.
-			skip(f, err)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		l.From, l.Folded = &f, to-f.Seq
-		return s, nil
 	}
 	if first > 0 {
-		err := errors.Join(unfit...)
-		if errors.Is(err, ErrFold) {
-			return nil, err // they fit, and the records after them do not
+		for _, s := range f.loaded.Skipped {
+			unfit = append(unfit, fmt.Errorf("%s: %w", s.Name(), s.Err))
 		}
-		return nil, noBase(first, fmt.Sprintf("there is none that fits (%v)", err))
+		switch err := errors.Join(unfit...); {
+		case f.unread != nil:
+			return nil, f.unread
+		case errors.Is(err, ErrFold):
+			return nil, err // they fit, and the records after them do not
+		default:
+			return nil, noBase(first, fmt.Sprintf("there is none that fits (%v)", err))
+		}
 	}
 	s := NewState()
-	l.Folded = to
-	if err := s.foldUntil(ctx, log, to, pace); err != nil {
+	f.loaded.Folded = to
+	if err := s.foldUntil(ctx, f.log, to, f.pace); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// from folds the records before to, beginning with a snapshot or base; nil, and
+// no error, if that is of no use.
+func (f *folding) from(ctx context.Context, at Stored, to uint64) (*State, error) {
+	root, err := f.log.RootAt(ctx, at.Seq)
+	if err != nil {
+		return nil, err
+	}
+	s, err := readStored(f.dir, at, root)
+	if err != nil {
+		f.gone = f.gone || errors.Is(err, fs.ErrNotExist)
+		if at.Base && unreadable(err) {
+			f.unread = fmt.Errorf("read %s: %w", at.Name(), err)
+		}
+		f.skip(at, err)
+		return nil, nil
+	}
+	err = s.foldUntil(ctx, f.log, to, f.pace)
+	if errors.Is(err, ErrFold) {
+		// If it is the journal that cannot be followed, the fold from elsewhere
+		// says so too.
+		f.skip(at, err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (f *folding) skip(at Stored, err error) {
+	f.loaded.Skipped = append(f.loaded.Skipped, Skipped{at, err})
+}
+
+// unreadable tells of an error of readStored whether it is one of the file
+// system, which says nothing about the file, and not that it is missing.
+func unreadable(err error) bool {
+	_, io := errors.AsType[*fs.PathError](err)
+	return io && !errors.Is(err, fs.ErrNotExist)
 }
 
 // errReached ends a replay.
@@ -192,6 +242,9 @@ func CompareBase(ctx context.Context, log *journal.Log, stateDir string, s *Stat
 	}
 	name := Stored{s.next, true}
 	base, err := readStored(stateDir, name, root)
+	if unreadable(err) {
+		return fmt.Errorf("read %s: %w", name.Name(), err)
+	}
 	if err != nil {
 		return baseDamage(s.next, err.Error())
 	}

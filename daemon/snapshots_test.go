@@ -200,6 +200,26 @@ func TestSnapshotsThatCannotBeMade(t *testing.T) {
 	assert.Equal(t, []uint64{segment}, s.positions(t))
 }
 
+// A disk that cannot be read shows nothing about the journal.
+func TestSnapshotFromABaseThatCannotBeRead(t *testing.T) {
+	out := new(logged)
+	cfg := pruning(t, out)
+	require.NoError(t, restart(t, cfg).stop())
+	base := filepath.Join(cfg.State, actions.Stored{Seq: segment, Base: true}.Name())
+	require.NoError(t, os.Remove(base))
+	require.NoError(t, os.Symlink(filepath.Base(base), base))
+	assert.Equal(t, exitIO, ExitCode(fails(t, cfg)))
+
+	log, err := journal.Open(filepath.Join(cfg.State, "journal"), journal.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, log.Close()) }()
+	fill(t, log, 2*segment)
+	s := &snapshots{log: log, dir: cfg.State, logger: zerolog.New(out), room: func() error { return nil }}
+	s.make(context.Background(), 2*segment)
+	assert.Equal(t, 1, out.count("no snapshot could be made"), "%s", &out.b)
+	assert.Zero(t, out.count("cannot be folded"))
+}
+
 // A daemon makes snapshots while it serves, and its next start begins with one.
 func TestADaemonStartsFromItsSnapshot(t *testing.T) {
 	out := new(logged)
