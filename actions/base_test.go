@@ -219,7 +219,9 @@ func TestABaseThatCannotBeRead(t *testing.T) {
 		t.Helper()
 		_, _, err := Load(ctx, s.log, s.dir)
 		check(what, err)
-		_, err = Audit(ctx, s.log, s.dir)
+		history, err := journal.NewHistory(s.log, nil)
+		require.NoError(t, err)
+		_, err = Audit(ctx, history, s.dir)
 		check(what, err)
 	}
 	all("nothing else")
