@@ -29,7 +29,11 @@ const (
 	archiveAt = "arc"
 )
 
-const adminPassword = "admin-password" // a file of STATE
+// Files of STATE.
+const (
+	adminPassword = "admin-password"
+	unverified    = "checkpoint.unverified"
+)
 
 // chronicle is what a trace says was done and promised, and what it came to.
 type chronicle struct {
@@ -44,6 +48,9 @@ type chronicle struct {
 	// strays are staged files that no journal knows, with their bytes: they are
 	// moved out of the way, and never lost.
 	strays map[string][]byte
+	// notGood is a checkpoint that cannot be verified, nil for none: it is put
+	// aside, and never lost.
+	notGood []byte
 	// bytes are those that an upload.stored counts, by seq and range, and those
 	// that a job.queued has left to be stored.
 	bytes map[uint64][][]byte
@@ -419,8 +426,13 @@ func (v *hearing) sessions() {
 	}
 }
 
-// orphaned requires that strays are still there.
+// orphaned requires that what nobody knows of is still there.
 func (v *hearing) orphaned() {
+	if v.notGood != nil {
+		if b, err := os.ReadFile(filepath.Join(v.dir, stateAt, unverified)); err != nil || !bytes.Equal(b, v.notGood) {
+			v.fault("%s is %q, %v", unverified, b, err)
+		}
+	}
 	for id, want := range v.strays {
 		found, err := filepath.Glob(filepath.Join(filepath.Dir(v.staging(false)), "orphans", "*."+id))
 		if err != nil || len(found) == 0 {

@@ -20,6 +20,7 @@ const (
 	syncStateObjects   = "STATE: name of the store of contents"
 	syncCheckpoint     = "STATE: checkpoint"
 	syncCheckpointName = "STATE: name of a checkpoint"
+	syncUnverified     = "STATE: name of a checkpoint that is no good"
 	syncSnapshot       = "STATE: snapshot"
 	syncSnapshotName   = "STATE: name of a snapshot"
 	syncBase           = "STATE: base"
@@ -100,6 +101,8 @@ func (m *model) dirClass(d *inode, name, parent string) string {
 			return syncStateJournal
 		case of(func(o *dirOp) bool { return o.name == "objects" }):
 			return syncStateObjects
+		case of(func(o *dirOp) bool { return o.to != nil && o.name == unverified }):
+			return syncUnverified
 		case of(func(o *dirOp) bool { return o.to != nil && o.name == "checkpoint" }):
 			return syncCheckpointName
 		case of(func(o *dirOp) bool { return o.to != nil && strings.HasPrefix(o.name, "base-") }):

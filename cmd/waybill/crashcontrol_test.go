@@ -24,8 +24,9 @@ var needless = map[string]string{
 	syncJournalGrow: "the sync of the pages that follows in the same commit makes the length durable with them",
 	syncStateJournal: "the files that are written next to the journal, the id last, sync the same directory " +
 		"before the first record",
-	syncCheckpoint:     "one that is not whole is replaced; what it was signed over is in the journal",
+	syncCheckpoint:     "one that is not whole is put aside; what it was signed over is in the journal",
 	syncCheckpointName: "an older one, or none, compares as well",
+	syncUnverified:     "the next checkpoint gets its name only after the old one has left it, which is one step with its new name",
 	syncSnapshot:       "it is a cache: one that is not whole costs time",
 	syncSnapshotName:   "it is a cache: what is not there is folded again",
 	syncStoredGone:     "what comes back is removed by the next start",
@@ -177,6 +178,8 @@ var syncSites = map[string][]string{
 	"fsview/contents.go *Contents.discard":    {syncContentGone},
 	"fsview/contents.go *Contents.sweepShelf": {syncOrphansDir, syncContentGone},
 	"fsview/durable.go makeDir":               {syncAbove, syncStateObjects},
+	"daemon/notary.go *notary.keepUnverified": {syncUnverified},
+	"fsview/durable.go SyncDir":               {},
 	"fsview/durable.go syncPath":              {},
 	"fsview/durable.go writeFile": {
 		syncStateFile, syncStateDir, syncCheckpoint, syncCheckpointName, syncSnapshot, syncSnapshotName, syncBase, syncBaseName,
@@ -230,7 +233,7 @@ func TestSyncSites(t *testing.T) {
 				ast.Inspect(f.Body, func(n ast.Node) bool {
 					switch n := n.(type) {
 					case *ast.SelectorExpr:
-						if slices.Contains([]string{"Sync", "Fsync", "Fdatasync", "Syncfs"}, n.Sel.Name) {
+						if slices.Contains([]string{"Sync", "Fsync", "Fdatasync", "Syncfs", "SyncDir"}, n.Sel.Name) {
 							found[site] = true
 						}
 					case *ast.CallExpr:

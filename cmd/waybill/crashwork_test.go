@@ -144,8 +144,8 @@ func (e *errand) chunks(p *panel, file string, data []byte, ranges []sessions.Ra
 }
 
 // refounding is a start that makes the store of contents anew, for a journal that
-// names none, finds a staged file that nobody knows, and comes to the end of the
-// room that its segment has. Where it may, it serves
+// names none, finds a staged file that nobody knows and a checkpoint that is none,
+// and comes to the end of the room that its segment has. Where it may, it serves
 // a directory that is a file system of its own.
 func refounding(t *testing.T) *crashed {
 	t.Helper()
@@ -162,6 +162,8 @@ func refounding(t *testing.T) *crashed {
 	c.strays[stray] = noise(70, 5_000)
 	require.NoError(t, os.WriteFile(filepath.Join(staging[0], stray), c.strays[stray], 0o600))
 	c.shrink()
+	c.notGood = []byte("not a checkpoint\n")
+	require.NoError(t, os.WriteFile(filepath.Join(c.state, "checkpoint"), c.notGood, 0o600))
 	mounted := filepath.Join(c.root, "mounted")
 	require.NoError(t, os.Mkdir(mounted, 0o755))
 	if err := unix.Mount("waybill-test", mounted, "tmpfs", 0, ""); err == nil {
