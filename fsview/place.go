@@ -71,6 +71,9 @@ func (r *Root) place(id string, n Name) error {
 		return err
 	}
 	r.fence.forget(ino)
+	// What a try before this one may have copied, when there was a mount point
+	// between: the sync makes it go for good.
+	s.dir.Remove(copyName(id))
 	return r.syncTarget(&s, dir)
 }
 

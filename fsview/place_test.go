@@ -244,6 +244,19 @@ func TestAcrossMountPoint(t *testing.T) {
 	require.NoError(t, unix.Unmount(g.path("mnt"), unix.MNT_DETACH))
 }
 
+// A copy that was begun beside the target goes with the placing, though the mount
+// point is no more, and a rename does.
+func TestPlaceRemovesACopyThatWasBegun(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, Options{})
+	g.mkdir("mnt")
+	g.write("mnt/"+copyName("up"), "half")
+	g.stage("up", "whole")
+	require.NoError(t, g.Place("up", name(t, "mnt/new")))
+	assert.Equal(t, "whole", g.read("mnt/new"))
+	assert.NoFileExists(t, g.path("mnt/"+copyName("up")))
+}
+
 func (g *rig) noTargetKeeping(id, s string, want error) {
 	g.t.Helper()
 	g.stage(id, "x")
