@@ -41,7 +41,7 @@ func TestCrash(t *testing.T) {
 	if !testing.Short() { // their journals are long
 		all = append(all, rolling(t), pruning(t))
 	}
-	for i, share := range []int{150, 4800, 100, 50}[:len(all)] {
+	for i, share := range []int{150, 4850, 40, 20}[:len(all)] {
 		all[i].share = share
 	}
 	t.Run("enumeration", func(t *testing.T) {

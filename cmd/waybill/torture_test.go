@@ -31,7 +31,7 @@ const (
 // TestKillLoop kills the real daemon at random moments under load, starts it
 // again at once, and holds everything it ever answered against what is there.
 func TestKillLoop(t *testing.T) {
-	kills := killsOf(20)
+	kills := killsOf(12)
 	begun := time.Now()
 	w := newTorture(t, ground{addr: "127.0.0.14:0", dir: t.TempDir()}, binary)
 	for range kills {
