@@ -106,6 +106,9 @@ func (s *snapshots) positions(t testing.TB) (at []uint64) {
 }
 
 func TestSnapshotsFollowTheSegments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills whole segments")
+	}
 	t.Parallel()
 	s, out := maker(t)
 	fill(t, s.log, 2*segment+10)
