@@ -77,8 +77,8 @@ type writing struct {
 	// ghost is how many a transfer may bring that nobody waits for. It also may
 	// end another one.
 	ghost int64
-	// doubtful: something was asked that may have ended it. complete: the document
-	// shows that it is.
+	// doubtful: something was asked that may have ended it, and was not answered.
+	// complete: the document shows that it is.
 	doubtful, complete bool
 }
 
@@ -400,7 +400,8 @@ func (l *librarian) locate(d *document) error {
 			len(up.data), up.at, up.sent, up.complete, &r, r.header)
 	}
 	l.w.tell(func(t *docTally) { t.OffsetsChecked++; t.BytesChecked += int(up.at) })
-	up.at = n
+	// What was to end it was lost with the daemon that was asked.
+	up.at, up.doubtful = n, false
 	return nil
 }
 
@@ -521,7 +522,11 @@ func (l *librarian) draw() []byte {
 // write asks for a new task, which ends the one there may be.
 func (l *librarian) write(d *document) error {
 	old := d.up
-	d.up = nil // if this is not answered, nobody knows which one is in force
+	if old != nil {
+		// If this is not answered, the one there is may be in force still, with all
+		// that it has brought: it is to be found again, and finished.
+		old.doubtful = true
+	}
 	k, err := l.c.toWrite(d.id)
 	if err != nil {
 		return err

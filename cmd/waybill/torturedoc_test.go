@@ -310,7 +310,7 @@ func (w *docTorture) check() {
 	}
 	eventually(t, "the store has what is named and nothing else", settled)
 	assert.NotEmpty(t, f.Library.Contents)
-	assert.Empty(t, w.staged(), "nothing is being written any more")
+	assert.Empty(t, w.staged(), "nothing is being written any more; the tasks are %+v", f.Sessions.Uploads)
 	for digest := range f.Library.Contents {
 		w.hash(digest)
 	}
