@@ -47,6 +47,7 @@ func TestPowerLossDocuments(t *testing.T) {
 		w.round()
 	}
 	w.open()
+	w.linger()
 	w.raise()
 	w.check()
 	w.verdict()

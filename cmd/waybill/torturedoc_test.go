@@ -35,6 +35,7 @@ func TestKillLoopDocuments(t *testing.T) {
 		w.round()
 	}
 	w.open()
+	w.linger()
 	w.raise()
 	w.check()
 	w.verdict()
@@ -110,6 +111,14 @@ func newDocTorture(t *testing.T, g ground, librarians int, idle bool, program st
 	w.lay(run...)
 	require.NoError(t, w.bin(binSeconds))
 	return w
+}
+
+// linger lets the clients work with the last daemon too, so that what check finds
+// is not only what a start has put in order.
+func (w *docTorture) linger() {
+	w.t.Helper()
+	w.awaitVerified()
+	time.Sleep(w.lifetime())
 }
 
 func (w *docTorture) tell(f func(*docTally)) {
