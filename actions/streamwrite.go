@@ -67,7 +67,9 @@ func (w *UploadWriter) storeLocked(p []byte) ([]sessions.Range, error) {
 	case u.ended || u.full:
 		return nil, ErrEnded
 	case r[1] > u.most():
-		return nil, Errorf(CodeTooBig, "more than the %d bytes of the file", u.most())
+		// Close has to say so, too: what asks only it would call this a success.
+		w.err = Errorf(CodeTooBig, "more than the %d bytes of the file", u.most())
+		return nil, w.err
 	}
 	ranges, err := u.store(w.call.origin(), r, p, w)
 	if err != nil {

@@ -1091,6 +1091,38 @@ func TestTusWhileStarting(t *testing.T) {
 	}
 }
 
+// A body without a length that turns out to be too long is refused, and not
+// answered like one that came to its end.
+func TestTooLongAfterAll(t *testing.T) {
+	r := runTasks(t, nil)
+	for name, header := range map[string][]string{
+		"creation": append(tusHeader(0), headerLength, "10"),
+		"patch":    tusHeader(0),
+		"upload":   {headerOffset, "0"},
+	} {
+		method, path := "PATCH", tusPath
+		switch name {
+		case "creation":
+			method = "POST"
+		case "patch":
+			path = r.creates(10)
+		case "upload":
+			path = r.opens("f", 10)
+		}
+		req, err := http.NewRequest(method, "http://"+r.addr+path, io.MultiReader(strings.NewReader("0123456789a")))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+r.token)
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		assert.Equal(t, 413, res.StatusCode, name)
+		assert.Equal(t, "0", res.Header.Get(headerOffset), name)
+	}
+}
+
 // Every code is some status.
 func TestDataStatus(t *testing.T) {
 	for _, code := range actions.Codes() {
