@@ -181,6 +181,8 @@ func (u *upload) room(r sessions.Range, w *UploadWriter) error {
 			return w.over // another one may have begun where this one was to write
 		case u.ended || u.full:
 			return Errorf(CodeNoTransfer, "upload %s takes no more bytes", u.id)
+		case u.heldOver(r, w):
+			return Errorf(CodeInUse, "another transfer brings these bytes and has not proven them yet")
 		case u.barrier > 0, u.placing,
 			u.windowBytes > 0 && u.windowBytes+r.Len() > sessionWindow,
 			u.overlapsWindow(r):
@@ -190,6 +192,19 @@ func (u *upload) room(r sessions.Range, w *UploadWriter) error {
 		}
 		return u.open()
 	}
+}
+
+// heldOver reports whether r meets bytes that another body than w holds back until
+// its digest is known. That is up to its sender, so nobody may wait for it: who
+// waited would keep room in the window that all uploads share. One that has been
+// ended, or is at its end, is done with them in a moment.
+func (u *upload) heldOver(r sessions.Range, w *UploadWriter) bool {
+	for other := range u.writers {
+		if other != w && other.over == nil && !other.ending && len(other.held.Overlap(r)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // overlapsWindow reports whether r meets bytes that are written and not yet

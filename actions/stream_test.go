@@ -126,12 +126,22 @@ func TestReceiveRefused(t *testing.T) {
 		}
 		assert.Len(t, r.records(KindRefused), before+1, name)
 	}
-	// Longer than it may be, without saying so: what fits is kept.
-	st, err := r.receive(id, exactly(300), append(bytes.Clone(data[300:600]), make([]byte, 401+33_333)...))
+	// Longer than it may be, without saying so: what fits is kept, and the end of the
+	// body says that the rest did not.
+	before := len(r.records(KindRefused))
+	w, err := r.Receive(rigCaller, id, exactly(300))
+	require.NoError(t, err)
+	_, err = w.Write(data[300:600])
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, 401))
+	assert.Equal(t, CodeTooBig, CodeOf(err))
+	st, err := w.Close()
 	assert.Equal(t, CodeTooBig, CodeOf(err))
 	assert.Equal(t, "open", st.State)
+	assert.Equal(t, int64(600), st.Prefix)
+	assert.Len(t, r.records(KindRefused), before+1)
 	// Nothing at all leaves its record, too.
-	before := len(r.records(KindAnswered))
+	before = len(r.records(KindAnswered))
 	st, err = r.receive(id, sized(exactly(st.Prefix), 1000), nil)
 	require.NoError(t, err)
 	assert.Len(t, r.records(KindAnswered), before+1)
@@ -223,6 +233,43 @@ func TestReceiveChecked(t *testing.T) {
 	r.mustStart()
 	assert.Equal(t, int64(half), r.status(id).Prefix)
 	st, err = r.receive(id, checked(half, data[half:]), data[half:])
+	require.NoError(t, err)
+	assert.Equal(t, "placed", st.State)
+	r.holds("f", data)
+}
+
+// Bytes that are held back until their digest is known keep nobody waiting, who
+// would keep all uploads waiting for room.
+func TestHeldBytesHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	const size = 2 * totalWindow / 5
+	data := random(size)
+	id, other := r.stream("f", size, ""), r.stream("g", 10, "")
+	held, err := r.Receive(rigCaller, id, checked(0, data))
+	require.NoError(t, err)
+	_, err = held.Write(data[:1000])
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 5 { // more than the window, if they waited
+		wg.Go(func() {
+			_, err := r.put(id, 0, data[:size/2])
+			assert.Equal(t, CodeInUse, CodeOf(err))
+		})
+	}
+	_, err = r.receive(id, ReceiveOptions{Offset: 999}, data[999:2000])
+	assert.Equal(t, CodeInUse, CodeOf(err))
+	wg.Wait()
+	st, err := r.receive(other, exactly(0), data[:10])
+	require.NoError(t, err)
+	assert.Equal(t, "placed", st.State)
+	// It goes on, and so do those beside it.
+	_, err = r.put(id, 1<<20, data[1<<20:][:1000])
+	require.NoError(t, err)
+	_, err = held.Write(data[1000:])
+	require.NoError(t, err)
+	st, err = held.Close()
 	require.NoError(t, err)
 	assert.Equal(t, "placed", st.State)
 	r.holds("f", data)
