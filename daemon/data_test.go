@@ -314,11 +314,7 @@ func TestTornBodies(t *testing.T) {
 				}
 				if end != "reset" {
 					code, body, h := s.answer()
-					want := map[string]int{"closed": 400, "stalled": 408}[end]
-					if kept == "0" {
-						want = statusChecksum
-					}
-					assert.Equal(t, want, code, body)
+					assert.Equal(t, map[string]int{"closed": 400, "stalled": 408}[end], code, body)
 					assert.Equal(t, kept, h.Get(headerOffset))
 				}
 				require.True(t, soon(func() bool { return r.s.transfers.count() == 0 }))
@@ -1013,6 +1009,9 @@ func TestDataAndAStop(t *testing.T) {
 	quickly := r.creates(len(data), headerMetadata, meta("path", "quickly"))
 	a := r.slow("PATCH", slowly, len(data), tusHeader(0)...)
 	a.send(data[:60_000])
+	checked := r.creates(len(data), headerMetadata, meta("path", "checked"))
+	c := r.slow("PATCH", checked, len(data), append(tusHeader(0), headerChecksum, "crc32 AAAAAA==")...)
+	c.send(data[:60_000])
 	b := r.slow("PATCH", quickly, len(data), tusHeader(0)...)
 	b.send(data[:60_000])
 	require.NoError(t, os.WriteFile(r.at("big"), random(32<<20), 0o600))
@@ -1020,7 +1019,7 @@ func TestDataAndAStop(t *testing.T) {
 	conn := dialFrom(t, "", r.addr)
 	_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, r.token)
 	require.NoError(t, err)
-	require.True(t, soon(func() bool { return r.s.transfers.count() == 3 }))
+	require.True(t, soon(func() bool { return r.s.transfers.count() == 4 }))
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
 	<-r.s.life.Done()
@@ -1031,6 +1030,9 @@ func TestDataAndAStop(t *testing.T) {
 	code, body, h := a.answer()
 	assert.Equal(t, 503, code, body)
 	assert.Equal(t, "60000", h.Get(headerOffset))
+	code, body, h = c.answer()
+	assert.Equal(t, 503, code, "%s: the bytes are not to blame", body)
+	assert.Equal(t, "0", h.Get(headerOffset))
 	require.NoError(t, within(t, stopped, "it does not stop"))
 	r.rig = restart(t, r.cfg)
 	r.has("quickly", data)

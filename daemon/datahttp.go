@@ -212,10 +212,13 @@ func (d *dataRequest) receive(id sessions.ID, o actions.ReceiveOptions) (st acti
 	dataBuffers.Put(buf)
 	unwatch()
 	st, err = into.Close()
-	if _, ours := errors.AsType[*taskSinkError](broken); err != nil || broken == nil || ours || st.State == "placed" {
+	if _, ours := errors.AsType[*taskSinkError](broken); broken == nil || ours || st.State == "placed" {
 		return st, err
 	}
-	return st, s.torn(broken)
+	if err == nil || errors.Is(err, actions.ErrChecksum) { // no digest fits a part: the bytes are not to blame
+		err = s.torn(broken)
+	}
+	return st, err
 }
 
 // hurryBody has a sender that stalls not be waited for, not even by what a
