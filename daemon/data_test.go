@@ -1125,6 +1125,26 @@ func TestTooLongAfterAll(t *testing.T) {
 	}
 }
 
+// What nobody asked to read is not waited for, whoever sends it: a stranger could
+// keep the connection for ever, and with as many as there may be all others out.
+func TestBodiesThatNobodyReads(t *testing.T) {
+	r := runTasks(t, nil)
+	for _, request := range []string{
+		"POST /nowhere", "GET /healthz", "GET /info", "GET /metrics", "GET /journal", "GET /api/v1?token=x", "POST /info",
+		"OPTIONS /tus/", "GET /download/x?sig=00",
+	} {
+		for _, length := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
+			conn := dialFrom(t, "", r.addr)
+			require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+			_, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", request, length)
+			require.NoError(t, err)
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err, "%s %s", request, length)
+			assert.True(t, res.Close, request)
+		}
+	}
+}
+
 // Every code is some status.
 func TestDataStatus(t *testing.T) {
 	for _, code := range actions.Codes() {

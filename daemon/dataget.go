@@ -32,6 +32,7 @@ func (s *server) download(w http.ResponseWriter, r *http.Request) {
 	if signed {
 		if err := s.tokens.checkURL(r.URL.Path, r.URL.Query()); err != nil {
 			s.engine.CountRefused("signature", hostOf(r.RemoteAddr))
+			unread(w, r)
 			text(w, http.StatusForbidden, err.Error())
 			return
 		}

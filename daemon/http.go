@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -23,6 +24,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if r.ContentLength != 0 {
+		// net/http reads on what a handler left unread before the answer leaves, and
+		// would wait for it for ever. Whoever wants the body sets a time of its own.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(refusedDrain)) // closed if this fails
+	}
 	if r.URL.Path == "/healthz" && r.Method != http.MethodOptions {
 		text(w, http.StatusOK, "ok")
 		return
