@@ -172,7 +172,11 @@ func (u *upload) reap(now time.Time) error {
 // closeIdle closes a staged file that nobody has used for a while, so that
 // many open sessions do not hold as many descriptors.
 func (u *upload) closeIdle(now time.Time) error {
-	if u.file == nil || u.prefix.running || u.quiet(now) < fileLinger {
+	linger := fileLinger
+	if u.engine.stats.uploads.Load() > maxLingering {
+		linger = 0
+	}
+	if u.file == nil || u.prefix.running || u.quiet(now) < linger {
 		return nil
 	}
 	err := u.file.Close()

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -182,6 +183,36 @@ func TestIdleFilesAreClosed(t *testing.T) {
 	_, err = r.put(id, 1, []byte("b"))
 	require.NoError(t, err)
 	assert.Equal(t, "ab", string(r.content("f")))
+}
+
+// Of many uploads none keeps a file open that is not in use: descriptors are the
+// process's, journal and sockets need some.
+func TestManyIdleFilesAreClosed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	busy, err := r.Receive(rigCaller, r.open("busy", 2, ""), exactly(0))
+	require.NoError(t, err)
+	for i := range maxLingering {
+		r.open(fmt.Sprint(i), 1, "")
+	}
+	r.idle(0)
+	open := 0
+	r.Engine.mu.Lock()
+	for _, u := range r.Engine.uploads {
+		u.mu.Lock()
+		if u.file != nil {
+			open++
+		}
+		u.mu.Unlock()
+	}
+	r.Engine.mu.Unlock()
+	assert.Equal(t, 1, open)
+	_, err = busy.Write([]byte("ab"))
+	require.NoError(t, err)
+	st, err := busy.Close()
+	require.NoError(t, err)
+	assert.Equal(t, "placed", st.State)
 }
 
 // A queued job is work of its session that is pending, also after a restart.

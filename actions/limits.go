@@ -20,6 +20,10 @@ const (
 	placeRetry = 10 * time.Second
 	// fileLinger is how long a staged file without work stays open.
 	fileLinger = 10 * time.Second
+	// maxLingering is how many live uploads there may be that linger so: with more,
+	// a file without work is closed at the reaper's next look. Opening uploads is
+	// cheap, and must not use up the descriptors of the process.
+	maxLingering = 256
 	// hashPiece is how much is read at a time for digests and checksums.
 	hashPiece = 256 << 10
 	// maxHashed bounds the digests remembered for downloads.
