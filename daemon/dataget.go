@@ -98,7 +98,8 @@ func (d *dataRequest) serve(out *dataAnswer) {
 		out.cut()
 		_ = p.Close()
 	})()
-	if !oneRange(r.Header.Values("Range")) {
+	// Of HEAD it means nothing (RFC 9110, 14.2).
+	if r.Method != http.MethodGet || !oneRange(r.Header.Values("Range")) {
 		r.Header.Del("Range")
 	}
 	h.Set("Content-Type", "application/octet-stream")

@@ -101,8 +101,9 @@ func (p pacedReader) Read(b []byte) (int, error) {
 // WriteHeader implements http.ResponseWriter.
 func (a *taskAnswer) WriteHeader(status int) {
 	a.Header().Set("Cache-Control", a.cacheControl)
-	if status == http.StatusRequestedRangeNotSatisfiable {
+	if status >= http.StatusBadRequest { // these are of the file, and what follows is not
 		a.Header().Del("Content-Disposition")
+		a.Header().Del(headerDigest)
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
