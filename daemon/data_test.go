@@ -980,6 +980,39 @@ func TestDataFaults(t *testing.T) {
 	}
 }
 
+// Bytes that somebody else completed, and that are not in their place, are not
+// acknowledged as a whole file: it may still come to nothing.
+func TestCompletedByAnother(t *testing.T) {
+	var failing atomic.Bool
+	r := runTasks(t, func(c *Config) {
+		c.FileFault = func(op, _ string, do func() error) error {
+			if op == "target.rename" && failing.Load() {
+				return unix.EIO
+			}
+			return do()
+		}
+	})
+	data := random(10)
+	up := r.creates(10, headerMetadata, meta("path", "f"))
+	s := r.slow("PATCH", up, 10, tusHeader(0)...)
+	s.send(data[:5])
+	require.True(t, soon(func() bool { // the reaper syncs it
+		_, _, h := r.tus("HEAD", up, "")
+		return h.Get(headerOffset) == "5"
+	}))
+	failing.Store(true)
+	code, body, _ := r.ask("PUT", uploadPath+strings.TrimPrefix(up, tusPath), string(data[5:]), "Content-Range", "bytes 5-9/10")
+	assert.Equal(t, 500, code, body)
+	_, err := s.conn.Write(data[5:])
+	require.NoError(t, err)
+	code, body, h := s.answer()
+	assert.Equal(t, 423, code, body)
+	assert.Equal(t, "1", h.Get("Retry-After"))
+	failing.Store(false)
+	require.True(t, soon(func() bool { return r.s.engine.Stats().LiveUploads == 0 || retry(r) }))
+	r.has("f", data)
+}
+
 // retry puts the clock forward to where a file is tried again.
 func retry(r *taskRig) bool {
 	r.clock.advance(10 * time.Second)

@@ -231,8 +231,8 @@ func (d *dataRequest) tusHead(id sessions.ID) {
 		d.fail(err)
 		return
 	}
-	if st.State == "open" && st.Prefix == st.Size {
-		d.fail(actions.Errorf(actions.CodeInUse, "the file is complete and being put in place"))
+	if unplaced(st) {
+		d.fail(errUnplaced)
 		return
 	}
 	h := d.w.Header()
@@ -247,6 +247,12 @@ func (d *dataRequest) tusHead(id sessions.ID) {
 	}
 	d.w.WriteHeader(http.StatusOK)
 }
+
+// errUnplaced is all that is said of an upload while it is unplaced: clients take
+// an offset that is the length for the end.
+var errUnplaced = actions.Errorf(actions.CodeInUse, "the file is complete and being put in place")
+
+func unplaced(st *actions.UploadStatus) bool { return st.State == "open" && st.Prefix == st.Size }
 
 // tusPatch takes bytes in, from where the stored ones end.
 func (d *dataRequest) tusPatch(id sessions.ID) {
@@ -281,8 +287,11 @@ func (d *dataRequest) tusPatch(id sessions.ID) {
 	}
 	defer release()
 	st, err := d.receive(id, o)
+	if err == nil && unplaced(&st) { // somebody else has completed it
+		err = errUnplaced
+	}
 	if err != nil {
-		if st.State == "open" {
+		if st.State == "open" && !unplaced(&st) {
 			d.tusOffset(&st)
 		}
 		d.fail(err)
