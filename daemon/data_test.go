@@ -708,6 +708,58 @@ func TestTusCreation(t *testing.T) {
 	r.has("nothing", nil)
 }
 
+// A client whose creation was done and not answered can but create again: that must
+// not find its own name taken.
+func TestTusCreatedAgain(t *testing.T) {
+	r := runTasks(t, nil)
+	ann := r.subtoken(url.Values{"subject": {"ann"}})
+	create := func(token, name string, size int) (int, string) {
+		t.Helper()
+		code, _, h := r.do("POST", tusPath, "", headerTus, tusVersion, "Authorization", "Bearer "+token,
+			headerLength, strconv.Itoa(size), headerMetadata, meta("filename", name))
+		return code, h.Get("Location")
+	}
+	data := random(1000)
+	code, lost := create(r.token, "f", 1000)
+	require.Equal(t, 201, code)
+	code, _ = create(r.token, "f", 1000)
+	assert.Equal(t, 409, code, "it may be about to be used")
+	r.clock.advance(time.Second)
+	code, _ = create(ann, "f", 1000)
+	assert.Equal(t, 409, code, "it is somebody else's")
+	code, _ = create(r.token, "f", 999)
+	assert.Equal(t, 409, code, "it is of another file")
+	code, up := create(r.token, "f", 1000)
+	require.Equal(t, 201, code)
+	code, _, _ = r.tus("HEAD", lost, "")
+	assert.Equal(t, 410, code)
+
+	// Not while bytes come, or when some are there.
+	s := r.slow("PATCH", up, 1000, tusHeader(0)...)
+	require.True(t, soon(func() bool { return r.s.transfers.count() == 1 }))
+	r.clock.advance(time.Hour)
+	code, _ = create(r.token, "f", 1000)
+	assert.Equal(t, 409, code)
+	s.send(data[:10])
+	require.NoError(t, s.conn.Close())
+	require.True(t, soon(func() bool { return r.s.transfers.count() == 0 }))
+	r.clock.advance(time.Hour)
+	code, _ = create(r.token, "f", 1000)
+	assert.Equal(t, 409, code)
+	code, _, _ = r.patch(up, 10, data[10:])
+	assert.Equal(t, 204, code)
+	r.has("uploads/f", data)
+
+	// Whose token sees all uploads ends none of others.
+	code, up = create(ann, "g", 1000)
+	require.Equal(t, 201, code)
+	r.clock.advance(time.Hour)
+	code, _ = create(r.token, "g", 1000)
+	assert.Equal(t, 409, code)
+	code, _, _ = r.tus("HEAD", up, "")
+	assert.Equal(t, 200, code)
+}
+
 func TestTusDeferredLength(t *testing.T) {
 	r := runTasks(t, nil)
 	data := random(50_000)

@@ -63,6 +63,10 @@ const (
 	maxTold = 64
 	// maxTusMetadata bounds what is kept of a tus client's metadata, in bytes.
 	maxTusMetadata = 4 << 10
+	// forgottenAfter is how long nobody may have asked about an empty upload for a
+	// creation like its own to take its place. It is below the pauses after which
+	// clients try again.
+	forgottenAfter = time.Second / 2
 
 	// bigMessage is what a message may hold before it needs one of bigSlots.
 	bigMessage = 1<<20 + messageSlack
