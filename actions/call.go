@@ -59,6 +59,11 @@ type Limits struct {
 	// declared, and of the others what is stored. 0 is no limit. No upload may be
 	// larger.
 	MaxStaged, MaxStagedPerSubject int64
+	// MaxUploads is how many live uploads there may be, default 50,000, negative no
+	// limit; MaxUploadsPerSubject those of one subject, 0 is no limit. Each costs
+	// memory, however little it holds. Tasks are not counted: they have a limit of
+	// their own.
+	MaxUploads, MaxUploadsPerSubject int
 	// MaxVoidClaims is how many crashes a job may cause or meet before it is
 	// given up: default 20, negative never.
 	MaxVoidClaims int
@@ -72,6 +77,9 @@ func (l Limits) withDefaults() Limits {
 		if most > 0 {
 			l.MaxFileSize = min(l.MaxFileSize, most)
 		}
+	}
+	if l.MaxUploads == 0 {
+		l.MaxUploads = 50_000
 	}
 	if l.MaxDownloadsPerFile <= 0 {
 		l.MaxDownloadsPerFile = 3
@@ -92,7 +100,7 @@ type Observer struct {
 	// BytesIn and BytesOut: file contents received and handed out.
 	BytesIn, BytesOut func(n int64)
 	// Limited: something was refused because of a limit that an operator sets, by
-	// its name: "staged" or "staged_per_subject".
+	// its name: "staged", "uploads", or one of them with "_per_subject".
 	Limited func(limit string)
 }
 

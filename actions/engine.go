@@ -55,6 +55,7 @@ type Engine struct {
 	// written, who waits, when somebody last asked.
 	mu        sync.Mutex
 	uploads   map[sessions.ID]*upload
+	owned     map[string]int // how many of them each subject has
 	downloads map[sessions.ID]*download
 	// targets are claimed by live uploads; paths are the same by name, since
 	// a target's identity changes when a missing parent appears.
@@ -98,6 +99,7 @@ func New(cfg Config, state *State) *Engine {
 		boot:      uuid.NewString(),
 		hashes:    newHashCache(),
 		uploads:   make(map[sessions.ID]*upload),
+		owned:     make(map[string]int),
 		downloads: make(map[sessions.ID]*download),
 		targets:   make(map[fsview.Target]sessions.ID),
 		paths:     make(map[string]sessions.ID),

@@ -231,7 +231,7 @@ func (e *Engine) redoUpload(s *sessions.Upload) error {
 	u := e.newUpload(s, name)
 	from := origin{actorDaemon, "recovery", s.ID.String()}
 	e.mu.Lock()
-	e.uploads[s.ID] = u
+	e.keepLocked(u)
 	e.paths[name.String()] = s.ID
 	e.mu.Unlock()
 	e.stats.uploads.Add(1)

@@ -11,6 +11,10 @@ var (
 	ErrStaged = Errorf(CodeRateLimit, "all live uploads together hold as many bytes as they may")
 	// ErrStagedOwn: those of the caller do.
 	ErrStagedOwn = Errorf(CodeRateLimit, "your live uploads hold as many bytes as one subject's may")
+	// ErrUploads: there are as many live uploads as there may be.
+	ErrUploads = Errorf(CodeRateLimit, "there are as many live uploads as there may be")
+	// ErrUploadsOwn: the caller has as many.
+	ErrUploadsOwn = Errorf(CodeRateLimit, "you have as many live uploads as one subject may")
 )
 
 // MaxFileSize is the largest upload there can be now: not more than live uploads
@@ -42,6 +46,40 @@ func (l Limits) stages() bool { return l.MaxStaged > 0 || l.MaxStagedPerSubject 
 func (e *Engine) limited(limit string) {
 	if e.cfg.Observe.Limited != nil {
 		e.cfg.Observe.Limited(limit)
+	}
+}
+
+// uploadLimit refuses an owner one more live upload: ErrUploads, ErrUploadsOwn.
+// Those that are being opened are not counted, so that a few more can come about.
+func (e *Engine) uploadLimit(owner string) error {
+	e.mu.Lock()
+	all, own := len(e.uploads), e.owned[owner]
+	e.mu.Unlock()
+	l := e.cfg.Limits
+	switch {
+	case l.MaxUploadsPerSubject > 0 && own >= l.MaxUploadsPerSubject:
+		e.limited("uploads_per_subject")
+		return ErrUploadsOwn
+	case l.MaxUploads > 0 && all >= l.MaxUploads:
+		e.limited("uploads")
+		return ErrUploads
+	}
+	return nil
+}
+
+// keepLocked and dropLocked are all that changes the map of live uploads.
+func (e *Engine) keepLocked(u *upload) {
+	e.uploads[u.id] = u
+	e.owned[u.owner]++
+}
+
+func (e *Engine) dropLocked(u *upload) {
+	if e.uploads[u.id] != u {
+		return
+	}
+	delete(e.uploads, u.id)
+	if e.owned[u.owner]--; e.owned[u.owner] == 0 {
+		delete(e.owned, u.owner)
 	}
 }
 

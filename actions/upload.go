@@ -97,6 +97,9 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 		// The job that asks opened it before a crash.
 		return &UploadOpened{ID: id}, nil
 	}
+	if err := e.uploadLimit(c.Caller.Subject); err != nil {
+		return nil, err
+	}
 	if err := e.stagedRoom(c.Caller.Subject, false, least(a.Size)); err != nil {
 		return nil, err
 	}
@@ -120,7 +123,7 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 	u.full = false
 	// It must be found before its opening can be known to anybody.
 	e.mu.Lock()
-	e.uploads[id] = u
+	e.keepLocked(u)
 	e.mu.Unlock()
 	err = e.core.decide(c.origin(), func(st *State) ([]sessions.Fact, error) {
 		if err := e.stagedLimit(st, s.Owner, false, least(s.Size)); err != nil {
@@ -188,7 +191,7 @@ func (e *Engine) disclaim(id sessions.ID, t fsview.Target, name fsview.Name) {
 // forget takes an upload that has ended out of the live side.
 func (e *Engine) forget(u *upload) {
 	e.mu.Lock()
-	delete(e.uploads, u.id)
+	e.dropLocked(u)
 	t := u.target
 	e.mu.Unlock()
 	e.disclaim(u.id, t, u.name)

@@ -134,7 +134,8 @@ func (d *dataRequest) fail(err error) {
 	switch {
 	case status == http.StatusLocked:
 		h.Set("Retry-After", "1")
-	case errors.Is(err, actions.ErrStaged), errors.Is(err, actions.ErrStagedOwn):
+	case errors.Is(err, actions.ErrStaged), errors.Is(err, actions.ErrStagedOwn),
+		errors.Is(err, actions.ErrUploads), errors.Is(err, actions.ErrUploadsOwn):
 		h.Set("Retry-After", comeAgain)
 		unread(d.w, d.r)
 	}
@@ -160,6 +161,8 @@ func dataStatus(err error) (status int, line string) {
 		return statusChecksum, line
 	case actions.ErrStaged, actions.ErrStagedOwn:
 		return http.StatusInsufficientStorage, line
+	case actions.ErrUploads, actions.ErrUploadsOwn: // only over tus, whose clients give up on what is below 500
+		return http.StatusServiceUnavailable, line
 	}
 	switch refusal.Code {
 	case actions.CodePermission, actions.CodeAccess:

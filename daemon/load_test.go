@@ -315,6 +315,46 @@ func TestTransferLimits(t *testing.T) {
 	assert.Empty(t, r.s.transfers.by)
 }
 
+// Uploads that hold next to nothing cost memory for as long as they live.
+func TestUploadLimits(t *testing.T) {
+	r := runTasks(t, func(c *Config) { c.Limits.MaxUploads, c.Limits.MaxUploadsPerSubject = 3, 2 })
+	ann, bob := r.subtoken(url.Values{"subject": {"ann"}}), r.subtoken(url.Values{"subject": {"bob"}})
+	create := func(token string) (int, http.Header) {
+		code, _, h := r.do("POST", tusPath, "", headerTus, tusVersion, "Authorization", "Bearer "+token, headerLength, "1")
+		return code, h
+	}
+	var ups []string
+	for range 2 {
+		code, h := create(ann)
+		require.Equal(t, 201, code)
+		ups = append(ups, h.Get("Location"))
+	}
+	code, h := create(ann)
+	assert.Equal(t, 503, code)
+	assert.Equal(t, comeAgain, h.Get("Retry-After"))
+	r.opens("third", 10)
+	code, h = create(bob)
+	assert.Equal(t, 503, code)
+	assert.Equal(t, comeAgain, h.Get("Retry-After"))
+	p := r.panel(r.token)
+	reply := p.call("file_upload_request", map[string]any{"path": "fourth", "size": 10})
+	assert.Equal(t, 10005, reply.Retcode)
+	assert.Equal(t, 1, r.limitRefusals("uploads_per_subject"))
+	assert.Equal(t, 2, r.limitRefusals("uploads"))
+	// They outlive a restart, and however they end they make room.
+	r.again()
+	code, _ = create(bob)
+	assert.Equal(t, 503, code)
+	code, _, _ = r.tus("DELETE", ups[0], "")
+	assert.Equal(t, 204, code)
+	code, _, _ = r.patch(ups[1], 0, []byte("x"))
+	assert.Equal(t, 204, code)
+	for range 2 {
+		code, _ = create(ann)
+		assert.Equal(t, 201, code)
+	}
+}
+
 func TestStagedLimits(t *testing.T) {
 	r := runTasks(t, func(c *Config) { c.Limits.MaxStaged, c.Limits.MaxStagedPerSubject = 1000, 600 })
 	p := r.panel(r.token)

@@ -19,6 +19,8 @@ func TestLoadFlags(t *testing.T) {
 	}, got.load(), "defaults")
 	assert.Zero(t, got.MaxStaged)
 	assert.Zero(t, got.MaxStagedPerSubject)
+	assert.Equal(t, 50_000, got.MaxUploads)
+	assert.Zero(t, got.MaxUploadsPerSubject)
 
 	got, err = parsed(t, []string{
 		"--max-connections", "0", "--max-connections-per-subject", "2", "--max-pending-total", "3", "--max-pending-per-subject", "4",
