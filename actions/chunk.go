@@ -109,7 +109,7 @@ func (u *upload) store(from origin, r sessions.Range, data []byte, w *UploadWrit
 	if g := u.gapsWith(r); g > sessions.MaxGaps && g > u.written.Gaps(u.size) {
 		return nil, Errorf(CodeRateLimit, "more than %d gaps", sessions.MaxGaps)
 	}
-	ranges, err := u.changes(from, r, data)
+	ranges, err := u.changes(from, r, data, w != nil && w.opt.Verify != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +255,7 @@ func (u *upload) failed(what string, err error) error {
 // changes returns the parts of r whose bytes are not stored yet. Stored bytes
 // that would change are first, durably, declared missing: a crash from here
 // on finds them missing, never half old and half new.
-func (u *upload) changes(from origin, r sessions.Range, data []byte) ([]sessions.Range, error) {
+func (u *upload) changes(from origin, r sessions.Range, data []byte, held bool) ([]sessions.Range, error) {
 	stored := u.stored.Overlap(r)
 	if len(stored) == 0 {
 		return []sessions.Range{r}, nil
@@ -270,6 +270,10 @@ func (u *upload) changes(from origin, r sessions.Range, data []byte) ([]sessions
 		replaced = append(replaced, diff...)
 	}
 	if len(replaced) > 0 {
+		if held {
+			// They may come to nothing, and what is stored was acknowledged.
+			return nil, Errorf(CodeConflict, "other bytes are stored there already")
+		}
 		err := u.engine.core.decide(from, func(s *State) ([]sessions.Fact, error) {
 			return factsOf(replaced, func(part []sessions.Range) (sessions.Fact, error) {
 				return s.sessions.Unstore(u.id, part)

@@ -275,6 +275,30 @@ func TestHeldBytesHoldNobodyUp(t *testing.T) {
 	r.holds("f", data)
 }
 
+// Bytes that are stored do not go for others that may turn out never to have been
+// sent.
+func TestCheckedOverOtherBytes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	data := random(1000)
+	id := r.stream("f", 1000, "")
+	_, err := r.put(id, 500, data[500:600])
+	require.NoError(t, err)
+	damaged := bytes.Clone(data)
+	damaged[550]++
+	_, err = r.receive(id, checked(0, data), damaged)
+	assert.Equal(t, CodeConflict, CodeOf(err))
+	st := r.status(id)
+	assert.Zero(t, st.Prefix)
+	assert.Equal(t, int64(100), st.Received, "what was acknowledged is there")
+	assert.Empty(t, r.records(sessions.KindUploadUnstored))
+	last, err := r.receive(id, checked(0, data), data)
+	require.NoError(t, err)
+	assert.Equal(t, "placed", last.State)
+	r.holds("f", data)
+}
+
 func TestReceiveWithoutSize(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
