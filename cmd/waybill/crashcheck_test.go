@@ -211,8 +211,25 @@ func (v *hearing) start() (live []byte, err error) {
 // read verifies and folds the journal, and compares the fold with the live state.
 func (v *hearing) read(live []byte) error {
 	ctx := context.Background()
+	var then struct{ Records uint64 }
+	if err := json.Unmarshal(live, &then); err != nil {
+		return err
+	}
 	dir := filepath.Join(v.dir, stateAt, "journal")
-	if _, err := journal.Verify(ctx, dir); err != nil {
+	// What is verified is folded on the way, unless the first records are gone.
+	state := actions.NewState()
+	var next uint64
+	_, err := journal.VerifyWith(ctx, dir, journal.VerifyOptions{Seen: func(e *journal.Entry) error {
+		if e.Seq != next {
+			return nil
+		}
+		if e.Seq == then.Records {
+			v.compare(state, live)
+		}
+		next++
+		return state.Apply(e)
+	}})
+	if err != nil {
 		return err
 	}
 	log, err := journal.Open(dir, journal.Options{ReadOnly: true})
@@ -227,13 +244,10 @@ func (v *hearing) read(live []byte) error {
 	if err != nil {
 		return err
 	}
-	var then struct{ Records uint64 }
-	if err := json.Unmarshal(live, &then); err != nil {
-		return err
-	}
-	state, err := v.fold(ctx, log, then.Records, live)
-	if err != nil {
-		return err
+	if log.First() > 0 {
+		if state, err = v.fold(ctx, log, then.Records, live); err != nil {
+			return err
+		}
 	}
 	out, err := state.MarshalJSON()
 	if err != nil {
@@ -251,25 +265,15 @@ func (v *hearing) read(live []byte) error {
 	return v.archived(ctx, log)
 }
 
-// fold folds what the journal has, and compares it, after the first n records,
-// with the live state.
+// fold folds what a journal that was pruned has, from its base on, and compares
+// it, after the first n records, with the live state.
 func (v *hearing) fold(ctx context.Context, log *journal.Log, n uint64, live []byte) (*actions.State, error) {
-	if log.First() > 0 {
-		state, err := actions.FoldTo(ctx, log, filepath.Join(v.dir, stateAt), n)
-		if err == nil {
-			v.compare(state, live)
-			state, err = actions.FoldTo(ctx, log, filepath.Join(v.dir, stateAt), log.Head().Size)
-		}
-		return state, err
+	state, err := actions.FoldTo(ctx, log, filepath.Join(v.dir, stateAt), n)
+	if err != nil {
+		return nil, err
 	}
-	state := actions.NewState()
-	err := log.Replay(ctx, 0, func(e *journal.Entry) error {
-		if e.Seq == n {
-			v.compare(state, live)
-		}
-		return state.Apply(e)
-	})
-	return state, err
+	v.compare(state, live)
+	return actions.FoldTo(ctx, log, filepath.Join(v.dir, stateAt), log.Head().Size)
 }
 
 // archived requires that what the archive has is whole, and that the records
