@@ -469,8 +469,8 @@ func (m *model) clone() *model {
 // are fewer, those of a short run fewer still: see -crash.images.
 const (
 	allImages   = 5000
-	dailyImages = 1000
-	shortImages = 250
+	dailyImages = 600
+	shortImages = 150
 	// leastImages are looked at of each trace at all events.
 	leastImages = 4
 )

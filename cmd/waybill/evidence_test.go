@@ -384,16 +384,17 @@ func TestTamper(t *testing.T) {
 	segment := func(state string, first int) string {
 		return filepath.Join(state, "journal", fmt.Sprintf("seg-%016d.db", first))
 	}
-	// anew makes the journal again, of other records, and signs it.
-	anew := func(t *testing.T, state string, lines [][]byte) {
-		require.NoError(t, os.RemoveAll(filepath.Join(state, "journal")))
-		reseal(t, state, lines)
-	}
-	linesOf := func(n int, change func(seq int) []byte) (lines [][]byte) {
-		for seq := range n {
+	// anew makes the journal again, of n other records, and signs it. Segments that
+	// would become the same stay: those before the record kept.
+	anew := func(t *testing.T, state string, kept, n int, change func(seq int) []byte) {
+		for first := kept; first < tamperLines; first += journal.SegmentRecords {
+			require.NoError(t, os.Remove(segment(state, first)))
+		}
+		var lines [][]byte
+		for seq := kept; seq < n; seq++ {
 			lines = append(lines, change(seq))
 		}
-		return lines
+		reseal(t, state, lines)
 	}
 	plain := func(seq int) []byte { return tamperLine(seq, "panel-1") }
 	last := tamperLines - 1
@@ -434,30 +435,30 @@ func TestTamper(t *testing.T) {
 			})
 		}, []string{"record 500 "}, true},
 		"a dropped record, the others numbered anew": {func(t *testing.T, state string) {
-			anew(t, state, linesOf(last, func(seq int) []byte {
+			anew(t, state, 0, last, func(seq int) []byte {
 				if seq < 800 {
 					return plain(seq)
 				}
 				return bytes.Replace(plain(seq+1), fmt.Appendf(nil, `"seq":%d,`, seq+1), fmt.Appendf(nil, `"seq":%d,`, seq), 1)
-			}))
+			})
 		}, []string{"records 0 to 999:", "history was rewritten", "/1000 "}, false},
 		"two swapped records, numbered anew": {func(t *testing.T, state string) {
-			anew(t, state, linesOf(tamperLines, func(seq int) []byte {
+			anew(t, state, 0, tamperLines, func(seq int) []byte {
 				from := seq
 				if seq == 1500 || seq == 1501 {
 					from = 3001 - seq
 				}
 				return bytes.Replace(plain(from), fmt.Appendf(nil, `"seq":%d,`, from), fmt.Appendf(nil, `"seq":%d,`, seq), 1)
-			}))
+			})
 		}, []string{"records 1000 to 69999:", "history was rewritten", "/70000 "}, false},
 		"a truncated tail": {func(t *testing.T, state string) {
 			checkpoint, err := os.ReadFile(filepath.Join(state, "checkpoint"))
 			require.NoError(t, err)
-			anew(t, state, linesOf(tamperLines-7, plain))
+			anew(t, state, 131072, tamperLines-7, plain)
 			require.NoError(t, os.WriteFile(filepath.Join(state, "checkpoint"), checkpoint, 0o600))
 		}, missing(tamperLines - 7), true},
 		"a truncated tail, signed anew": {func(t *testing.T, state string) {
-			anew(t, state, linesOf(tamperLines-7, plain))
+			anew(t, state, 131072, tamperLines-7, plain)
 		}, missing(tamperLines - 7), false},
 		"the first segment dropped": {func(t *testing.T, state string) {
 			require.NoError(t, os.Remove(segment(state, 0)))
@@ -474,12 +475,12 @@ func TestTamper(t *testing.T) {
 			require.NoError(t, os.WriteFile(segment(state, 131072), b, 0o600))
 		}, missing(tamperLines - 1000), true},
 		"everything sealed anew with the real key": {func(t *testing.T, state string) {
-			anew(t, state, linesOf(tamperLines+50, func(seq int) []byte {
+			anew(t, state, 65536, tamperLines+50, func(seq int) []byte {
 				if seq == 80_000 {
 					return tamperLine(seq, "panel-2")
 				}
 				return plain(seq)
-			}))
+			})
 		}, []string{fmt.Sprintf("records 70000 to %d:", last), "history was rewritten", fmt.Sprintf("/%d ", tamperLines)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -894,7 +894,7 @@ func brokenBuild(t *testing.T) string {
 
 var buildBroken = sync.OnceValues(func() (string, error) {
 	program := filepath.Join(filepath.Dir(binary), "broken") // removed with it
-	out, err := exec.Command("go", "build", "-tags", "brokensync", "-o", program, ".").CombinedOutput()
+	out, err := exec.Command("go", build(program, "-tags", "brokensync")...).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("build with brokensync: %w\n%s", err, out)
 	}

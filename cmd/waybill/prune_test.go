@@ -24,12 +24,12 @@ const (
 	segment = journal.SegmentRecords
 	// prunableEnd is how many records the prunable has; the cut of its first two
 	// segments is at prunedTo.
-	prunableEnd = 3*segment + 300
+	prunableEnd = prunedTo + 1300
 	prunedTo    = 2 * segment
 )
 
-// prunable is a STATE of more than three segments, what a daemon left and what
-// was added, with what the commands say of it.
+// prunable is a STATE of more than two segments, what a daemon left and what was
+// added, with what the commands say of it.
 type prunable struct {
 	dir    string // holds state and root
 	export string // a file
@@ -61,25 +61,10 @@ func makePrunable(t *testing.T) *prunable {
 		s.stop()
 		log, err := journal.Open(filepath.Join(s.state, "journal"), journal.Options{})
 		require.NoError(t, err)
-		begun := log.LastAt()
-		at := func(seq uint64) time.Time { return begun.Add(time.Duration(seq) * time.Millisecond) }
-		for seq := log.Head().Size; seq < prunableEnd; {
-			var lines [][]byte
-			for ; seq < prunableEnd && len(lines) < journal.MaxBatchRecords; seq++ {
-				rec := journal.Record{
-					Seq: seq, At: at(seq), Kind: actions.KindAnswered, Actor: "main", Via: "ws 127.0.0.1:51034",
-					Ref: fmt.Sprintf("%08x", seq*2654435761), Body: []byte(`{"action":"get_permissions","params":{},"code":"ok"}`),
-				}
-				if seq%100 == 0 {
-					rec.Kind = actions.KindToken
-					rec.Body = fmt.Appendf(nil, `{"jti":"%d","subject":"s","permissions":["**"],"exp":"2036-03-01T12:30:00Z"}`, seq)
-				}
-				lines = append(lines, journal.AppendRecord(nil, &rec))
-			}
-			require.NoError(t, log.Append(lines))
-		}
+		begun := log.LastAt().Add(-time.Duration(log.Head().Size) * time.Millisecond)
 		require.NoError(t, log.Close())
-		p.before = at(prunedTo + 1000).UTC().Format(time.RFC3339Nano)
+		lengthen(t, s.state, prunableEnd)
+		p.before = begun.Add((prunedTo + 1000) * time.Millisecond).UTC().Format(time.RFC3339Nano)
 		p.export, p.proof = filepath.Join(master, "export"), filepath.Join(master, "proof")
 		out := func(args ...string) string {
 			t.Helper()
@@ -95,6 +80,32 @@ func makePrunable(t *testing.T) *prunable {
 		}
 	})
 	return p
+}
+
+// lengthen adds records to a STATE of which no daemon runs, one a millisecond,
+// until it has so many.
+func lengthen(t *testing.T, state string, size uint64) {
+	t.Helper()
+	log, err := journal.Open(filepath.Join(state, "journal"), journal.Options{})
+	require.NoError(t, err)
+	at := log.LastAt()
+	for seq := log.Head().Size; seq < size; {
+		var lines [][]byte
+		for ; seq < size && len(lines) < journal.MaxBatchRecords; seq++ {
+			at = at.Add(time.Millisecond)
+			rec := journal.Record{
+				Seq: seq, At: at, Kind: actions.KindAnswered, Actor: "main", Via: "ws 127.0.0.1:51034",
+				Ref: fmt.Sprintf("%08x", seq*2654435761), Body: []byte(`{"action":"get_permissions","params":{},"code":"ok"}`),
+			}
+			if seq%100 == 0 {
+				rec.Kind = actions.KindToken
+				rec.Body = fmt.Appendf(nil, `{"jti":"%d","subject":"s","permissions":["**"],"exp":"2036-03-01T12:30:00Z"}`, seq)
+			}
+			lines = append(lines, journal.AppendRecord(nil, &rec))
+		}
+		require.NoError(t, log.Append(lines))
+	}
+	require.NoError(t, log.Close())
 }
 
 // copied gives a copy of the prunable with an empty archive, not yet pruned.
@@ -222,6 +233,10 @@ func TestPrune(t *testing.T) {
 	ok("verify", "--archive-only", archive, "--key", strings.TrimSpace(key), "--checkpoint", old)
 	refused(exitUsage, "--key is missing", "verify", "--archive-only", archive)
 
+	// A segment that is full, but not all of it from before, stays.
+	lengthen(t, s.state, prunedTo+segment+300)
+	assert.Contains(t, waybill(t, prune...).out, "nothing to prune: no whole segment is from before 20")
+
 	// The daemon starts from base and tail, and prunes by request.
 	s.flags = append(s.flags, "--archive", archive, "--retain", "9000d")
 	s.start()
@@ -322,8 +337,8 @@ func TestPruneFlags(t *testing.T) {
 		"verify, none":      {exitNoInput, "archive", []string{"journal", "verify", "--state", s.state, "--archive", dir + "/x"}},
 		"retain too short":  {exitUsage, "90d", []string{"serve", "--retain", "30m", "--archive", dir}},
 		"retain negative":   {exitUsage, "90d", []string{"serve", "--retain", "-90d", "--archive", dir}},
-		"retain nowhere":    {exitConfig, "archive", []string{"serve", "--retain", "90d", "--state", s.state, "--root", s.root}},
-		"archive not there": {exitConfig, "archive", []string{"serve", "--archive", dir + "/x", "--state", s.state, "--root", s.root}},
+		"retain nowhere":    {exitConfig, "archive", []string{"serve", "--listen", "127.0.0.1:0", "--retain", "90d", "--state", s.state, "--root", s.root}},
+		"archive not there": {exitConfig, "archive", []string{"serve", "--listen", "127.0.0.1:0", "--archive", dir + "/x", "--state", s.state, "--root", s.root}},
 	} {
 		r := waybill(t, c.args...)
 		assert.Equal(t, c.code, r.code, "%s: %s", name, r.err)
@@ -379,7 +394,7 @@ func TestArchiveOfARunningDaemon(t *testing.T) {
 	assert.Equal(t, string(bytes.Join(lines[prunedTo-1:prunedTo+1], nil)),
 		ok(both("export", "--from", fmt.Sprint(prunedTo-1), "--to", fmt.Sprint(prunedTo+1))))
 	assert.Equal(t, string(lines[3]), ok(both("export", "--from", "3", "--to", "4")))
-	for _, seq := range prunableStates {
+	for _, seq := range []uint64{700, prunedTo - 1, prunedTo, prunableEnd - 1} {
 		assert.Equal(t, p.states[seq], ok(both("replay", "--at", fmt.Sprint(seq))), seq)
 	}
 	fresh := filepath.Join(t.TempDir(), "proof")

@@ -32,7 +32,7 @@ func killsOf(enough int) int {
 		enough = *tortureKills
 	}
 	if testing.Short() {
-		return min(enough, 5)
+		return min(enough, 3)
 	}
 	return enough
 }

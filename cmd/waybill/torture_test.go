@@ -31,7 +31,7 @@ const (
 // TestKillLoop kills the real daemon at random moments under load, starts it
 // again at once, and holds everything it ever answered against what is there.
 func TestKillLoop(t *testing.T) {
-	kills := killsOf(12)
+	kills := killsOf(6)
 	begun := time.Now()
 	w := newTorture(t, ground{addr: "127.0.0.14:0", dir: t.TempDir()}, binary)
 	for range kills {

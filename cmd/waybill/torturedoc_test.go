@@ -28,7 +28,7 @@ const (
 // TestKillLoopDocuments is TestKillLoop for the document library.
 func TestKillLoopDocuments(t *testing.T) {
 	t.Parallel()
-	kills := killsOf(8)
+	kills := killsOf(5)
 	begun := time.Now()
 	w := newDocTorture(t, ground{addr: "127.0.0.15:0", dir: t.TempDir()}, librarians, false, binary)
 	for range kills {
