@@ -484,6 +484,9 @@ func TestTamper(t *testing.T) {
 		}, []string{fmt.Sprintf("records 70000 to %d:", last), "history was rewritten", fmt.Sprintf("/%d ", tamperLines)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && strings.HasSuffix(name, "numbered anew") {
+				t.Skip("makes all of the journal again; of one that was, a short run looks at what was sealed with the real key")
+			}
 			state := filepath.Join(quickDir(t), "state")
 			copyState(t, state, sound)
 			key := keyOf(t, state)
