@@ -67,10 +67,10 @@ func (e *Engine) tryPassword(hash, verifier, account, peer string, rules lockout
 	if wait, first = e.guard.blocked(account, peer, rules, e.cfg.Now()); wait > 0 {
 		return wait, first, false
 	}
-	if verifier == "" {
-		acl.CheckVerifier(e.cfg.Library.Pepper, hash, acl.Dummy())
+	if passwords := e.cfg.Library.Passwords; verifier == "" {
+		passwords.Check(hash, passwords.Dummy())
 	} else {
-		right = acl.CheckVerifier(e.cfg.Library.Pepper, hash, verifier)
+		right = passwords.Check(hash, verifier)
 	}
 	if !right {
 		e.guard.failed(account, peer, rules, e.cfg.Now())
@@ -90,7 +90,7 @@ func (e *Engine) newVerifier(typed string) (string, error) {
 		return "", err
 	}
 	defer e.argon.Release(1)
-	return acl.Verifier(e.cfg.Library.Pepper, acl.HashTyped(typed), newSalt()), nil
+	return e.cfg.Library.Passwords.Verifier(acl.HashTyped(typed), newSalt()), nil
 }
 
 // issue signs a token for a user whom good still accepts, and records that it

@@ -21,9 +21,10 @@ import (
 type Library struct {
 	// Contents holds what documents contain.
 	Contents *fsview.Contents
-	// TokenSecret signs tokens, Pepper goes into every password verifier: with
-	// the journal alone nobody can make the one or try the other.
-	TokenSecret, Pepper []byte
+	// TokenSecret signs tokens, the pepper of Passwords goes into every verifier:
+	// with the journal alone nobody can make the one or try the other.
+	TokenSecret []byte
+	Passwords   acl.Passwords
 	// IsMain tells whether a token is the daemon's main token.
 	IsMain func(token string) bool
 	// NewAdminPassword gives the typed password for the user admin of a new
@@ -166,7 +167,7 @@ func (e *Engine) foundLibrary() error {
 			return err
 		}
 	}
-	verifier := acl.Verifier(l.Pepper, acl.HashTyped(typed), newSalt())
+	verifier := l.Passwords.Verifier(acl.HashTyped(typed), newSalt())
 	return e.core.decide(e.internal(), func(s *State) ([]journal.Fact, error) {
 		return append(doctree.Genesis(), acl.Genesis(verifier, s.clock(e.cfg.Now()).UnixMicro())...), nil
 	})
@@ -185,8 +186,8 @@ func (e *Engine) restoreAdmin(typed string) error {
 		return err
 	}
 	next := ""
-	if verifier == "" || !acl.CheckVerifier(l.Pepper, hash, verifier) {
-		next = acl.Verifier(l.Pepper, hash, newSalt())
+	if verifier == "" || !l.Passwords.Check(hash, verifier) {
+		next = l.Passwords.Verifier(hash, newSalt())
 	}
 	return e.core.decide(e.internal(), func(s *State) ([]journal.Fact, error) {
 		return s.accounts.RestoreAdmin(next, s.clock(e.cfg.Now()).UnixMicro()), nil
@@ -206,7 +207,7 @@ func (e *Engine) forgetAdminPassword() error {
 		return err
 	}
 	return l.AdminPasswordChanged(func(typed string) bool {
-		return verifier != "" && acl.CheckVerifier(l.Pepper, acl.HashTyped(typed), verifier)
+		return verifier != "" && l.Passwords.Check(acl.HashTyped(typed), verifier)
 	})
 }
 

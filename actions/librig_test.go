@@ -28,8 +28,9 @@ import (
 // librig is a rig with a document library in it.
 type librig struct {
 	*rig
-	secret, pepper []byte
-	purgeEvery     time.Duration
+	secret     []byte
+	passwords  acl.Passwords
+	purgeEvery time.Duration
 
 	mu sync.Mutex
 	// asked: there is a file with the first admin password. retired: it is no
@@ -37,13 +38,19 @@ type librig struct {
 	asked, retired bool
 }
 
-const adminTyped = "123456"
+const (
+	adminTyped = "123456"
+	// cheapKiB is what a password takes where it is not the subject: hashing would
+	// be most of what hundreds of tests do.
+	cheapKiB = 64
+)
 
 // newLibrary starts an engine with a new library, whose admin's password is
-// adminTyped. Its state is a copy of one that was set up once: hashing a
-// password for each of hundreds of tests would be most of what they do.
+// adminTyped. Its state is a copy of one that was set up once, and hashing a
+// password costs little.
 func newLibrary(t testing.TB) *librig {
 	l := bareLibrary(t)
+	l.passwords.KiB = cheapKiB
 	require.NoError(t, os.CopyFS(filepath.Join(l.dir, "state"), os.DirFS(founded(t))))
 	l.mustStart()
 	return l
@@ -51,7 +58,8 @@ func newLibrary(t testing.TB) *librig {
 
 // bareLibrary has no state yet.
 func bareLibrary(t testing.TB) *librig {
-	l := &librig{rig: newRig(t), secret: bytes.Repeat([]byte("s"), 256), pepper: bytes.Repeat([]byte("p"), 32)}
+	l := &librig{rig: newRig(t), secret: bytes.Repeat([]byte("s"), 256)}
+	l.passwords.Pepper = bytes.Repeat([]byte("p"), 32)
 	l.rig.library = l.open
 	l.rig.checks = append(l.rig.checks, l.check)
 	l.rig.closing = l.hangUp
@@ -72,6 +80,7 @@ func founded(t testing.TB) string {
 			return
 		}
 		l := bareLibrary(t)
+		l.passwords.KiB = cheapKiB
 		l.mustStart()
 		l.close()
 		f.err = os.CopyFS(f.dir, os.DirFS(filepath.Join(l.dir, "state")))
@@ -104,7 +113,7 @@ func (l *librig) open() (*Library, error) {
 		return nil, err
 	}
 	return &Library{
-		Contents: store, TokenSecret: l.secret, Pepper: l.pepper,
+		Contents: store, TokenSecret: l.secret, Passwords: l.passwords,
 		IsMain:           func(token string) bool { return token == "main-token" },
 		NewAdminPassword: func() (string, error) { return adminTyped, nil },
 		AdminPasswordChanged: func(still func(string) bool) error {

@@ -141,6 +141,9 @@ type Config struct {
 	// looking wraps what a start does to see whether a directory elsewhere is
 	// there, for tests.
 	looking func(dir string, do func() error) error
+	// passwordKiB is the memory that hashing a password takes; 0 is 19 MiB, less is
+	// for tests.
+	passwordKiB uint32
 	// retainTick is how often the journal is looked at for Retain, for tests.
 	retainTick time.Duration
 }

@@ -12,6 +12,7 @@ import (
 
 	"waybill/actions"
 	"waybill/fsview"
+	"waybill/fsview/acl"
 )
 
 // Files of the document library in STATE.
@@ -46,7 +47,7 @@ func (d *daemon) openLibrary() (*actions.Library, error) {
 		return nil, fmt.Errorf("open the content store: %w", err)
 	}
 	return &actions.Library{
-		Contents: store, TokenSecret: secret, Pepper: pepper,
+		Contents: store, TokenSecret: secret, Passwords: acl.Passwords{Pepper: pepper, KiB: cfg.passwordKiB},
 		IsMain:               newAuthority(st.mainToken, st.jwtKey, nil).isMain,
 		NewAdminPassword:     st.newAdminPassword,
 		AdminPasswordChanged: st.adminPasswordChanged,

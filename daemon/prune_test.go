@@ -100,7 +100,7 @@ func makePrunable(size uint64) (p prunable) {
 func prunableConfig(dir string) Config {
 	return Config{
 		Root: filepath.Join(dir, "root"), State: filepath.Join(dir, "state"), Archive: "",
-		Listen: "127.0.0.1:0", Version: "test", Reserve: -1, MinFree: 1,
+		Listen: "127.0.0.1:0", Version: "test", Reserve: -1, MinFree: 1, passwordKiB: cheapKiB,
 		now: func() time.Time { return pruneEpoch.Add(prunableSize * time.Second) },
 	}
 }

@@ -31,6 +31,12 @@ import (
 // patience bounds every wait of these tests; none of them sleeps for it.
 const patience = 20 * time.Second
 
+// cheapKiB is what hashing a password takes here: hundreds of daemons begin with
+// an empty state, and each would spend most of its start on the password of
+// admin. That it costs what it should is for fsview/acl, for one daemon here and
+// all those of cmd/waybill.
+const cheapKiB = 64
+
 // rig is a daemon under test: real journal, real files, real sockets.
 type rig struct {
 	t    testing.TB
@@ -61,6 +67,9 @@ func run(t testing.TB, change func(*Config)) *rig {
 func restart(t testing.TB, cfg Config) *rig {
 	t.Helper()
 	before := runtime.NumGoroutine()
+	if cfg.passwordKiB == 0 {
+		cfg.passwordKiB = cheapKiB
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan string, 1)
 	cfg.Ready = func(addr string) { ready <- addr }

@@ -63,7 +63,7 @@ func fails(t *testing.T, cfg Config) error {
 }
 
 func TestFirstStartLeavesWhatASecondOneNeeds(t *testing.T) {
-	r := run(t, nil)
+	r := run(t, func(c *Config) { c.passwordKiB = 19 << 10 }) // what it is outside of tests
 	assert.Regexp(t, "^[A-Za-z0-9]{32}$", r.token)
 	secrets := map[string]string{}
 	for _, name := range []string{"id", "main-token", "jwt.key"} {

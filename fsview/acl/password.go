@@ -6,18 +6,17 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
 )
 
-// How verifiers are made (CFMS.md §3.1): the cost of one, and the text that
-// says so in front of it.
+// How verifiers are made (CFMS.md §3.1). Their text says it in front.
 const (
 	argonPasses  = 2
 	argonKiB     = 19 << 10
 	argonThreads = 1
-	argonPrefix  = "argon2id$v=19$m=19456,t=2,p=1$"
 	sumBytes     = 32
 )
 
@@ -28,35 +27,55 @@ func HashTyped(typed string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Passwords makes and checks what is kept of passwords, their verifiers.
+type Passwords struct {
+	// Pepper goes into every verifier: without it they tell nothing.
+	Pepper []byte
+	// KiB is the memory that making or checking one takes; 0 is 19 MiB, and tens
+	// of milliseconds. Less is for tests, which found thousands of libraries. A
+	// verifier fits only at the cost it was made at.
+	KiB uint32
+}
+
+func (p Passwords) kib() uint32 {
+	if p.KiB == 0 {
+		return argonKiB
+	}
+	return p.KiB
+}
+
+func (p Passwords) prefix() string {
+	return fmt.Sprintf("argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, p.kib(), argonPasses, argonThreads)
+}
+
 // Verifier gives what is kept of a password: argon2id over the keyed hash of
-// clientHash, which is HashTyped of the password. It takes 19 MiB and tens of
-// milliseconds. Without pepper it tells nothing.
-func Verifier(pepper []byte, clientHash string, salt [16]byte) string {
-	return verifierText(salt, stretch(pepper, clientHash, salt))
+// clientHash, which is HashTyped of the password.
+func (p Passwords) Verifier(clientHash string, salt [16]byte) string {
+	return p.text(salt, p.stretch(clientHash, salt))
 }
 
-func verifierText(salt [16]byte, sum []byte) string {
+func (p Passwords) text(salt [16]byte, sum []byte) string {
 	b64 := base64.RawStdEncoding
-	return argonPrefix + b64.EncodeToString(salt[:]) + "$" + b64.EncodeToString(sum)
+	return p.prefix() + b64.EncodeToString(salt[:]) + "$" + b64.EncodeToString(sum)
 }
 
-func stretch(pepper []byte, clientHash string, salt [16]byte) []byte {
-	mac := hmac.New(sha256.New, pepper)
+func (p Passwords) stretch(clientHash string, salt [16]byte) []byte {
+	mac := hmac.New(sha256.New, p.Pepper)
 	mac.Write([]byte(clientHash))
-	return argon2.IDKey(mac.Sum(nil), salt[:], argonPasses, argonKiB, argonThreads, sumBytes)
+	return argon2.IDKey(mac.Sum(nil), salt[:], argonPasses, p.kib(), argonThreads, sumBytes)
 }
 
-// CheckVerifier tells whether clientHash is of the password that verifier was
-// made from. It takes as long whatever the answer, also for a verifier that is
+// Check tells whether clientHash is of the password that verifier was made
+// from. It takes as long whatever the answer, also for a verifier that is
 // malformed or "", which nothing fits.
-func CheckVerifier(pepper []byte, clientHash, verifier string) bool {
-	salt, sum, ok := parseVerifier(verifier)
-	same := subtle.ConstantTimeCompare(sum[:], stretch(pepper, clientHash, salt)) == 1
+func (p Passwords) Check(clientHash, verifier string) bool {
+	salt, sum, ok := p.parse(verifier)
+	same := subtle.ConstantTimeCompare(sum[:], p.stretch(clientHash, salt)) == 1
 	return same && ok
 }
 
-func parseVerifier(v string) (salt [16]byte, sum [sumBytes]byte, ok bool) {
-	rest, isOurs := strings.CutPrefix(v, argonPrefix)
+func (p Passwords) parse(v string) (salt [16]byte, sum [sumBytes]byte, ok bool) {
+	rest, isOurs := strings.CutPrefix(v, p.prefix())
 	s, h, _ := strings.Cut(rest, "$")
 	b64 := base64.RawStdEncoding.Strict()
 	sb, err1 := b64.DecodeString(s)
@@ -69,4 +88,4 @@ func parseVerifier(v string) (salt [16]byte, sum [sumBytes]byte, ok bool) {
 
 // Dummy gives a verifier that no password fits, since nobody finds what
 // argon2id turns into zeros: with it, an unknown user costs the same work.
-func Dummy() string { return verifierText([16]byte{}, make([]byte, sumBytes)) }
+func (p Passwords) Dummy() string { return p.text([16]byte{}, make([]byte, sumBytes)) }

@@ -149,7 +149,7 @@ func TestTheLargestUserFits(t *testing.T) {
 	name := strings.Repeat("\u2028", 32)
 	facts, err := b.CreateUser(b.Main(now), NewUser{
 		Username: &name, Password: new("p"), Nickname: new(strings.Repeat("\x01", 64)), Rights: given(rights),
-		Defaults: UserDefaults{AccessRules: given(rules)}, Verifier: Dummy(),
+		Defaults: UserDefaults{AccessRules: given(rules)}, Verifier: Passwords{}.Dummy(),
 	}, nowU)
 	require.NoError(t, err)
 	b.apply(facts...)
