@@ -23,7 +23,7 @@ import (
 // live state, and the store with the journal. (The tree's own rules have a model
 // of their own in package doctree.)
 func TestLibraryModel(t *testing.T) {
-	for seed := range uint64(*modelRuns) {
+	for seed := range uint64(runs()) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			h := &library{

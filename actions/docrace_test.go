@@ -17,21 +17,17 @@ import (
 	"waybill/sessions"
 )
 
-// raced runs a race a thousand times in one library, many at a time, so that
+// raced runs a race hundreds of times in one library, many at a time, so that
 // they meet in the core too; then nothing may be stored that nothing names.
 func raced(t *testing.T, race func(l *librig, id string) error) {
 	t.Parallel()
 	l := newLibrary(t)
 	const workers = 50
-	rounds := 20
-	if testing.Short() {
-		rounds = 4
-	}
 	var all sync.WaitGroup
 	failures := make(chan error, workers)
 	for w := range workers {
 		all.Go(func() {
-			for n := range rounds {
+			for n := range runs() {
 				if err := race(l, fmt.Sprintf("d%d-%d", w, n)); err != nil {
 					failures <- fmt.Errorf("worker %d, round %d: %w", w, n, err)
 					return

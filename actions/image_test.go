@@ -71,26 +71,13 @@ func applyLines(t testing.TB, s *State, lines []string) {
 }
 
 // afterImages checks that a state which was written down and read back anywhere
-// in a history comes to the same end. moments are how many positions to try;
-// those inside of groups are tried more than others.
-func afterImages(t testing.TB, lines []string, rand *rand.Rand, moments int) {
+// at these moments of a history comes to the same end.
+func afterImages(t testing.TB, lines []string, moments ...int) {
 	t.Helper()
 	straight := NewState()
 	applyLines(t, straight, lines)
 	dump, image := dumpOf(t, straight), imageOf(t, straight)
-	var inside []int
-	for i, line := range lines {
-		var e journal.Entry
-		require.NoError(t, journal.ParseEntry([]byte(line), &e))
-		if e.Group.I < e.Group.N {
-			inside = append(inside, i+1)
-		}
-	}
-	for m := range moments {
-		at := rand.IntN(len(lines) + 1)
-		if len(inside) > 0 && m%2 == 0 {
-			at = inside[rand.IntN(len(inside))]
-		}
+	for _, at := range moments {
 		s := NewState()
 		applyLines(t, s, lines[:at])
 		before := imageOf(t, s)
@@ -105,6 +92,24 @@ func afterImages(t testing.TB, lines []string, rand *rand.Rand, moments int) {
 	}
 }
 
+// someMoments are one inside of a group, if there is any, and one anywhere.
+func someMoments(t testing.TB, lines []string, rand *rand.Rand) []int {
+	t.Helper()
+	var inside []int
+	for i, line := range lines {
+		var e journal.Entry
+		require.NoError(t, journal.ParseEntry([]byte(line), &e))
+		if e.Group.I < e.Group.N {
+			inside = append(inside, i+1)
+		}
+	}
+	moments := []int{rand.IntN(len(lines) + 1)}
+	if len(inside) > 0 {
+		moments = append(moments, inside[rand.IntN(len(inside))])
+	}
+	return moments
+}
+
 // The pinned journals have every kind of fact: an image after each record of
 // them leads where the record itself leads.
 func TestImageAnywhere(t *testing.T) {
@@ -115,7 +120,11 @@ func TestImageAnywhere(t *testing.T) {
 		raw, err := os.ReadFile(file)
 		require.NoError(t, err)
 		lines := splitLines(raw)
-		afterImages(t, lines, rand.New(rand.NewPCG(1, 2)), 3*len(lines))
+		moments := make([]int, len(lines)+1)
+		for i := range moments {
+			moments[i] = i
+		}
+		afterImages(t, lines, moments...)
 	}
 }
 

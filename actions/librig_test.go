@@ -7,10 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"waybill/fsview"
 	"waybill/fsview/acl"
@@ -51,7 +54,7 @@ const (
 func newLibrary(t testing.TB) *librig {
 	l := bareLibrary(t)
 	l.passwords.KiB = cheapKiB
-	require.NoError(t, os.CopyFS(filepath.Join(l.dir, "state"), os.DirFS(founded(t))))
+	require.NoError(t, copyState(filepath.Join(l.dir, "state"), founded(t)))
 	l.mustStart()
 	return l
 }
@@ -76,17 +79,67 @@ var foundedState struct {
 func founded(t testing.TB) string {
 	f := &foundedState
 	f.once.Do(func() {
-		if f.dir, f.err = os.MkdirTemp("", "waybill-founded-"); f.err != nil {
-			return
+		if f.dir, f.err = os.MkdirTemp(memory, "waybill-founded-"); f.err != nil {
+			if f.dir, f.err = os.MkdirTemp("", "waybill-founded-"); f.err != nil {
+				return
+			}
 		}
 		l := bareLibrary(t)
 		l.passwords.KiB = cheapKiB
 		l.mustStart()
 		l.close()
-		f.err = os.CopyFS(f.dir, os.DirFS(filepath.Join(l.dir, "state")))
+		f.err = copyState(f.dir, filepath.Join(l.dir, "state"))
 	})
 	require.NoError(t, f.err)
 	return f.dir
+}
+
+// copyState copies a tree without the holes in its files: most of a segment of a
+// journal is one.
+func copyState(to, from string) error {
+	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, from))
+		if e.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		return copySparse(target, path)
+	})
+}
+
+func copySparse(to, from string) (err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }() // only read
+	dst, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dst.Close()) }()
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	for end := int64(0); ; {
+		at, err := src.Seek(end, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // nothing but a hole follows
+			return dst.Truncate(info.Size())
+		}
+		if err != nil {
+			return err
+		}
+		if end, err = src.Seek(at, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		_, err = io.Copy(io.NewOffsetWriter(dst, at), io.NewSectionReader(src, at, end-at))
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // hangUp ends the transfers that a test has left open, as a broken line does.

@@ -15,7 +15,17 @@ import (
 	"waybill/sessions"
 )
 
-var modelRuns = flag.Int("model.runs", 12, "random histories to check")
+var modelRuns = flag.Int("model.runs", 0, "how many random histories each model has, and rounds each race; 0 is as many as are enough for every day")
+
+func runs() int {
+	switch {
+	case *modelRuns > 0:
+		return *modelRuns
+	case testing.Short():
+		return 2
+	}
+	return 6
+}
 
 // model is what a client knows of one upload: what it sent last for each
 // byte, and which of it was acknowledged.
@@ -33,7 +43,7 @@ type model struct {
 // acknowledged is ever missing, every placed file is what was sent, and the
 // fold equals the live state at every stop (the rig checks that).
 func TestModel(t *testing.T) {
-	for seed := range uint64(*modelRuns) {
+	for seed := range uint64(runs()) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			history{t: t, rig: newRig(t), rand: rand.New(rand.NewPCG(seed, 7))}.run(120)

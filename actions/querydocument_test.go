@@ -103,7 +103,7 @@ func TestQueryOfNamesThatMove(t *testing.T) {
 // there are of a name, and however they go.
 func TestQueryOfNamesTakesFewSteps(t *testing.T) {
 	t.Parallel()
-	const most, fewer = 50_000, 5_000
+	const most, fewer = 20_000, 5_000
 	for name, c := range map[string]struct {
 		text    string
 		folders int

@@ -101,6 +101,9 @@ func (c *manualClock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// memory is where there is a file system in memory.
+const memory = "/dev/shm"
+
 func newRig(t testing.TB) *rig {
 	r := &rig{t: t, dir: quickDir(t), clock: &manualClock{now: time.Now()}}
 	require.NoError(t, os.MkdirAll(r.served(), 0o755))
@@ -119,7 +122,6 @@ func newRig(t testing.TB) *rig {
 // fault tables would mostly wait for a disk. That what is called synced is on
 // disk is for the order test in cmd/waybill.
 func quickDir(t testing.TB) string {
-	const memory = "/dev/shm"
 	dir, err := os.MkdirTemp(memory, "waybill-")
 	if err != nil {
 		return t.TempDir()
@@ -285,7 +287,7 @@ func (r *rig) check() {
 		lines = append(lines, string(line))
 		return nil
 	}))
-	afterImages(r.t, lines, mathrand.New(mathrand.NewPCG(log.Head().Size, 0)), 2)
+	afterImages(r.t, lines, someMoments(r.t, lines, mathrand.New(mathrand.NewPCG(log.Head().Size, 0)))...)
 	known := make(map[string]bool)
 	for _, u := range state.sessions.Uploads() {
 		known[u.ID.String()] = true
