@@ -82,8 +82,7 @@ func TestFlood(t *testing.T) {
 		if i%2 == 1 { // half of them stall in the middle of a message
 			msg = frame(1, make([]byte, 2<<20))[:1<<19]
 		}
-		_, err := c.Write(msg)
-		require.NoError(t, err)
+		stall(t, c, msg)
 	}
 	t.Logf("%d idle and %d stalled after %v", idle, stalled, time.Since(begun))
 	var slowest time.Duration

@@ -514,8 +514,7 @@ func TestFloodBesideUploads(t *testing.T) {
 		if i%2 == 1 { // half of them stall in the middle of a message
 			msg = frame(1, make([]byte, 2<<20))[:1<<19]
 		}
-		_, err := c.Write(msg)
-		require.NoError(t, err)
+		stall(t, c, msg)
 	}
 	data := random(size)
 	bodies := make([]*slow, uploads)

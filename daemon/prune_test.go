@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"waybill/actions"
 	"waybill/fsview"
@@ -145,12 +147,43 @@ func copyState(t testing.TB, to, from string) {
 		if at, sealed := slices.BinarySearch(segments, path); sealed && at < len(segments)-1 {
 			return os.Link(path, target)
 		}
-		data, err := os.ReadFile(path)
+		return copySparse(target, path)
+	}))
+}
+
+// copySparse copies a file without its holes: most of a segment that is begun is
+// one.
+func copySparse(to, from string) (err error) {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }() // only read
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dst.Close()) }()
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	for end := int64(0); ; {
+		at, err := src.Seek(end, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // nothing but a hole follows
+			return dst.Truncate(info.Size())
+		}
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(target, data, 0o600)
-	}))
+		if end, err = src.Seek(at, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		_, err = io.Copy(io.NewOffsetWriter(dst, at), io.NewSectionReader(src, at, end-at))
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // timeOf is when record seq of the prunable was written.

@@ -345,11 +345,10 @@ func (r *rig) rawAt(path string) net.Conn {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", path)
 	require.NoError(r.t, err)
 	head := make([]byte, 0, 512)
-	for !strings.HasSuffix(string(head), "\r\n\r\n") {
-		var b [1]byte
-		_, err := io.ReadFull(c, b[:])
+	for !strings.HasSuffix(string(head), "\r\n\r\n") { // nothing follows unasked
+		n, err := c.Read(head[len(head):cap(head)])
 		require.NoError(r.t, err, "%s", head)
-		head = append(head, b[0])
+		head = head[:len(head)+n]
 	}
 	require.True(r.t, strings.HasPrefix(string(head), "HTTP/1.1 101 "), "%s", head)
 	return c
@@ -368,6 +367,15 @@ func frame(opcode byte, payload []byte) []byte {
 	}
 	b = append(b, 0, 0, 0, 0)
 	return append(b, payload...)
+}
+
+// stall writes msg on a connection that takes little of an answer before its
+// peer has to wait: the kernel would take megabytes of it.
+func stall(t testing.TB, c net.Conn, msg []byte) {
+	t.Helper()
+	require.NoError(t, c.(*net.TCPConn).SetReadBuffer(16<<10))
+	_, err := c.Write(msg)
+	require.NoError(t, err)
 }
 
 func stacks() []byte {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	stdflag "flag"
 	"io"
 	"net/http"
 	"runtime"
@@ -15,12 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var streamMiB = stdflag.Int64("stream.mib", 128, "how many MiB those transfers have that must not be held in memory")
+
 // A file is never in memory as a whole, whatever it comes over.
 func TestTransfersAreStreamed(t *testing.T) {
 	if raced || testing.Short() {
-		t.Skip("a quarter of a GiB four times over takes long here")
+		t.Skip("large transfers take long here")
 	}
-	const size, bound = 256 << 20, 24 << 20
+	const bound = 24 << 20
+	size := *streamMiB << 20
 	r := runTasks(t, nil)
 	sum := sha256.New()
 	_, err := io.CopyN(sum, &pattern{}, size)
@@ -86,13 +90,22 @@ func TestTransfersAreStreamed(t *testing.T) {
 // pattern is a content of any length that costs no memory.
 type pattern struct{ at uint64 }
 
-func (p *pattern) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = byte(p.at>>9) ^ byte(p.at)
-		p.at++
+func (p *pattern) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		k := copy(b[n:], patternBytes[p.at%uint64(len(patternBytes)):])
+		n, p.at = n+k, p.at+uint64(k)
 	}
-	return len(b), nil
+	return n, nil
 }
+
+// patternBytes repeat.
+var patternBytes = func() *[1 << 17]byte {
+	b := new([1 << 17]byte)
+	for i := range b {
+		b[i] = byte(i>>9) ^ byte(i)
+	}
+	return b
+}()
 
 func heap() uint64 {
 	runtime.GC()

@@ -627,7 +627,7 @@ func (p *replay) checkJournal() {
 	}
 	fetch()
 	for _, r := range p.reads { // it is written down once a second
-		assert.True(t, r.recorded(list) || soon(func() bool { fetch(); return r.recorded(list) }), "%v is in the journal", r)
+		assert.True(t, r.recorded(list) || soon(func() bool { time.Sleep(20 * time.Millisecond); fetch(); return r.recorded(list) }), "%v is in the journal", r)
 	}
 	owed := map[string]int{}
 	for _, w := range p.all {
