@@ -24,22 +24,28 @@ func copyDir(t testing.TB, from string) string {
 	names, err := os.ReadDir(from)
 	require.NoError(t, err)
 	for _, name := range names {
-		src, err := os.Open(filepath.Join(from, name.Name()))
-		require.NoError(t, err)
-		dst, err := os.Create(filepath.Join(to, name.Name()))
-		require.NoError(t, err)
-		info, err := src.Stat()
-		require.NoError(t, err)
-		size := info.Size()
-		if _, ok := parseSegmentName(name.Name()); ok {
-			size = usedBytes(t, src)
-		}
-		n, err := io.CopyN(dst, src, size)
-		require.NoError(t, err, "%s: %d bytes", name, n)
-		require.NoError(t, dst.Truncate(info.Size()))
-		require.NoError(t, errors.Join(src.Close(), dst.Close()))
+		copyFile(t, to, from, name.Name())
 	}
 	return to
+}
+
+// copyFile copies a file of a journal without the hole behind what is in use.
+func copyFile(t testing.TB, to, from, name string) {
+	t.Helper()
+	src, err := os.Open(filepath.Join(from, name))
+	require.NoError(t, err)
+	dst, err := os.Create(filepath.Join(to, name))
+	require.NoError(t, err)
+	info, err := src.Stat()
+	require.NoError(t, err)
+	size := info.Size()
+	if _, ok := parseSegmentName(name); ok {
+		size = usedBytes(t, src)
+	}
+	n, err := io.CopyN(dst, src, size)
+	require.NoError(t, err, "%s: %d bytes", name, n)
+	require.NoError(t, dst.Truncate(info.Size()))
+	require.NoError(t, errors.Join(src.Close(), dst.Close()))
 }
 
 // usedBytes gives the size of the pages in use at the start of a segment.

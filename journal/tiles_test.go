@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,10 +26,8 @@ func threeSegments(t testing.TB) string {
 	t.Helper()
 	base := filepath.Join(testDir, "three")
 	threeOnce.Do(func() {
-		l, err := Open(base, Options{})
-		require.NoError(t, err)
-		fill(t, l, threeSize)
-		require.NoError(t, l.Close())
+		require.NoError(t, os.Rename(copyDir(t, nearlyFull(t)), base))
+		grow(t, base, threeSize)
 	})
 	return linkDir(t, base)
 }
@@ -49,14 +46,7 @@ func linkDir(t testing.TB, from string) string {
 			require.NoError(t, os.Link(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())))
 			continue
 		}
-		src, err := os.Open(filepath.Join(from, e.Name()))
-		require.NoError(t, err)
-		dst, err := os.Create(filepath.Join(to, e.Name()))
-		require.NoError(t, err)
-		_, err = io.Copy(dst, src)
-		require.NoError(t, err)
-		require.NoError(t, src.Close())
-		require.NoError(t, dst.Close())
+		copyFile(t, to, from, e.Name())
 	}
 	return to
 }
