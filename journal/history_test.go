@@ -238,6 +238,9 @@ func TestVerifyArchiveDamage(t *testing.T) {
 		"a segment too many": {func(t *testing.T, at string) { put(t, at, 3*SegmentRecords, other, 0, archiveParts[:]...) },
 			archiveName(3*SegmentRecords, archiveLines), longSize, 4*SegmentRecords - 1},
 	} {
+		if leftOut(name) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			at := copyFiles(t, archive)
