@@ -87,14 +87,14 @@ func (u *upload) write(from origin, a *UploadChunk, room int64) (p *pendingChunk
 	if len(data) == 0 {
 		return nil, u.stored.Len(), nil
 	}
-	ranges, err := u.store(from, r, data, nil)
+	parts, err := u.store(from, r, data, nil)
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(ranges) == 0 {
+	if len(parts) == 0 {
 		return nil, u.stored.Len(), nil
 	}
-	p = &pendingChunk{from: from, ranges: ranges, bytes: r.Len(), room: room, answer: make(chan chunkAnswer, 1)}
+	p = &pendingChunk{from: from, parts: parts, bytes: r.Len(), room: room, answer: make(chan chunkAnswer, 1)}
 	u.pend(p)
 	u.syncNow()
 	return p, 0, nil
@@ -102,7 +102,7 @@ func (u *upload) write(from origin, a *UploadChunk, room int64) (p *pendingChunk
 
 // store writes, with mu held, those bytes of r that are not stored already, and
 // returns which; data are the bytes of r, w who sends them, nil for a chunk.
-func (u *upload) store(from origin, r sessions.Range, data []byte, w *UploadWriter) ([]sessions.Range, error) {
+func (u *upload) store(from origin, r sessions.Range, data []byte, w *UploadWriter) ([]part, error) {
 	if err := u.room(r, w); err != nil {
 		return nil, err
 	}
@@ -116,15 +116,18 @@ func (u *upload) store(from origin, r sessions.Range, data []byte, w *UploadWrit
 	if err := u.afford(ranges); err != nil {
 		return nil, err
 	}
-	for _, part := range ranges {
-		if _, err := u.file.WriteAt(data[part[0]-r[0]:part[1]-r[0]], part[0]); err != nil {
+	parts := make([]part, 0, len(ranges))
+	for _, at := range ranges {
+		piece := data[at[0]-r[0] : at[1]-r[0]]
+		if _, err := u.file.WriteAt(piece, at[0]); err != nil {
 			return nil, u.failed("write", err)
 		}
+		parts = append(parts, partOf(at, piece))
 	}
-	for _, part := range ranges {
-		u.written.Add(part)
+	for _, at := range ranges {
+		u.written.Add(at)
 	}
-	return ranges, nil
+	return parts, nil
 }
 
 // most is how long the file can become.

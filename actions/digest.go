@@ -35,10 +35,11 @@ func (p *prefixHash) reset() {
 	p.sum, p.at = nil, 0
 }
 
-// hashAhead starts hashing, with mu held, what the contiguous prefix has
-// grown by, once there is enough of it.
+// hashAhead starts hashing, with mu held, what the contiguous prefix of what is
+// written has grown by, once there is enough of it: bytes of it that do not
+// become durable are lost, see lose, and the hash of them is, too.
 func (u *upload) hashAhead() {
-	if u.prefix.running || u.stored.Prefix()-u.prefix.at < hashPiece {
+	if u.prefix.running || u.written.Prefix()-u.prefix.at < hashPiece {
 		return
 	}
 	u.prefix.running = true
@@ -48,7 +49,7 @@ func (u *upload) hashAhead() {
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		// An error shows again when the file is complete, and is told then.
-		_ = u.hashTo(func() int64 { return u.stored.Prefix() })
+		_ = u.hashTo(func() int64 { return u.written.Prefix() })
 		u.prefix.running = false
 		u.cond.Broadcast()
 	}()

@@ -7,7 +7,7 @@ const (
 	drains = 4
 	// sessionWindow bounds the bytes of one upload that are written but not
 	// yet synced; a single larger chunk may exceed it alone.
-	sessionWindow = 8 << 20
+	sessionWindow = 16 << 20
 	// totalWindow bounds them over all uploads.
 	totalWindow = 64 << 20
 	// streamPiece is how much of a body is written under one lock.

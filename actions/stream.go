@@ -60,7 +60,7 @@ type UploadWriter struct {
 	pending          int
 	recorded, ending bool
 	// held is what is written and not recorded before the digest fits.
-	held sessions.Set
+	held []part
 }
 
 // Receive begins to take a body into a live upload of the caller: the main token

@@ -33,12 +33,12 @@ func (w *UploadWriter) piece(p []byte) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	ranges, err := w.storeLocked(p)
-	if err != nil || len(ranges) == 0 {
+	parts, err := w.storeLocked(p)
+	if err != nil || len(parts) == 0 {
 		e.window.Release(n)
 		return err
 	}
-	w.pendLocked(ranges, n)
+	w.pendLocked(parts, n)
 	u.syncDue()
 	return nil
 }
@@ -57,7 +57,7 @@ func (w *UploadWriter) acquire(n int64) error {
 	return w.engine.window.Acquire(context.Background(), n)
 }
 
-func (w *UploadWriter) storeLocked(p []byte) ([]sessions.Range, error) {
+func (w *UploadWriter) storeLocked(p []byte) ([]part, error) {
 	u, r := w.u, sessions.Range{w.at, w.at + int64(len(p))}
 	switch {
 	case w.over != nil:
@@ -71,7 +71,7 @@ func (w *UploadWriter) storeLocked(p []byte) ([]sessions.Range, error) {
 		w.err = Errorf(CodeTooBig, "more than the %d bytes of the file", u.most())
 		return nil, w.err
 	}
-	ranges, err := u.store(w.call.origin(), r, p, w)
+	parts, err := u.store(w.call.origin(), r, p, w)
 	if err != nil {
 		if CodeOf(err) == CodeNoTransfer {
 			err = ErrEnded
@@ -83,26 +83,24 @@ func (w *UploadWriter) storeLocked(p []byte) ([]sessions.Range, error) {
 		w.opt.Verify.Write(p) // a hash never fails
 	}
 	w.at = r[1]
-	return ranges, nil
+	return parts, nil
 }
 
 // pendLocked adds what is written to the window: to the part of it that is the
 // body's already, if that is the last.
-func (w *UploadWriter) pendLocked(ranges []sessions.Range, n int64) {
+func (w *UploadWriter) pendLocked(parts []part, n int64) {
 	u := w.u
 	held := w.opt.Verify != nil
 	if held {
-		for _, r := range ranges {
-			w.held.Add(r)
+		for _, p := range parts {
+			w.held = follow(w.held, p)
 		}
 	}
 	if last := len(u.window) - 1; last >= 0 && u.window[last].writer == w {
 		p := u.window[last]
-		set := sessions.SetOf(p.ranges...)
-		for _, r := range ranges {
-			set.Add(r)
+		for _, part := range parts {
+			p.parts = follow(p.parts, part)
 		}
-		p.ranges = set.Ranges()
 		p.bytes, p.room = p.bytes+n, p.room+n
 		u.windowBytes += n
 		u.fresh += n
@@ -110,7 +108,7 @@ func (w *UploadWriter) pendLocked(ranges []sessions.Range, n int64) {
 	}
 	w.pending++
 	w.recorded = w.recorded || !held
-	u.pend(&pendingChunk{from: w.call.origin(), ranges: ranges, bytes: n, room: n, held: held, writer: w})
+	u.pend(&pendingChunk{from: w.call.origin(), parts: parts, bytes: n, room: n, held: held, writer: w})
 }
 
 // answered takes note of what became of a part of the body. u.mu is held.
@@ -131,13 +129,10 @@ func (w *UploadWriter) drainLocked() {
 
 // forgetLocked makes the bytes that were held back count as never sent.
 func (w *UploadWriter) forgetLocked() {
-	for _, r := range w.held.Ranges() {
-		lost, _ := w.u.stored.Missing(r, 0)
-		for _, l := range lost {
-			w.u.written.Remove(l)
-		}
+	for _, p := range w.held {
+		w.u.lose(p.at)
 	}
-	w.held = sessions.Set{}
+	w.held = nil
 	w.u.cond.Broadcast()
 }
 
@@ -196,13 +191,13 @@ func (w *UploadWriter) pastLocked() (*UploadStatus, error) {
 // proveLocked has the bytes recorded that were held back, if their digest fits.
 func (w *UploadWriter) proveLocked() {
 	fits := bytes.Equal(w.opt.Verify.Sum(nil), w.opt.Want)
-	if ranges := w.held.Ranges(); fits && w.err == nil && w.over == nil && len(ranges) > 0 {
+	if fits && w.err == nil && w.over == nil && len(w.held) > 0 {
 		// Windows are synced one after the other, and one that fails takes those
 		// behind it along: what is still on its way need not be waited for.
-		w.held = sessions.Set{}
 		w.pending++
 		w.recorded = true
-		w.u.pend(&pendingChunk{from: w.call.origin(), ranges: ranges, writer: w})
+		w.u.pend(&pendingChunk{from: w.call.origin(), parts: w.held, writer: w})
+		w.held = nil
 		return
 	}
 	w.drainLocked()

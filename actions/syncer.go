@@ -8,14 +8,12 @@ import (
 	"waybill/sessions"
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // pendingChunk is a chunk, or a part of a body, whose bytes are written and not
 // yet durable.
 type pendingChunk struct {
-	from   origin
-	ranges []sessions.Range
-	bytes  int64
+	from  origin
+	parts []part
+	bytes int64
 	// room is how much of Engine.window is given back with the answer.
 	room int64
 	// held: the bytes are to be synced, and not recorded yet.
@@ -90,6 +88,7 @@ func (u *upload) syncLoop() {
 		}
 		window, file := u.window, u.file
 		u.window, u.fresh, u.urgent = nil, 0, false
+		u.hashAhead() // while the disk works
 		u.mu.Unlock()
 		err := file.Sync()
 		u.mu.Lock()
@@ -107,7 +106,7 @@ func (u *upload) syncLoop() {
 		}
 		u.recording = true
 		u.engine.busy.Add(1)
-		go u.recordWindow(window, file)
+		go u.recordWindow(window)
 	}
 }
 
@@ -129,12 +128,14 @@ func (u *upload) release(window []*pendingChunk) []*pendingChunk {
 
 // recordWindow commits the facts of a window that has been synced, and
 // answers it.
-func (u *upload) recordWindow(window []*pendingChunk, file *fsview.Staged) {
+func (u *upload) recordWindow(window []*pendingChunk) {
 	defer u.engine.busy.Done()
-	done, completes, err := u.commitWindow(window, file)
+	digest, release := u.digestAhead(window)
+	done, completes, err := u.commitWindow(window, digest)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	defer func() {
+		release()
 		u.recording = false
 		u.cond.Broadcast()
 	}()
@@ -158,12 +159,13 @@ func (u *upload) recordWindow(window []*pendingChunk, file *fsview.Staged) {
 	// A chunk may have declared stored bytes missing since the fact that
 	// completed the set was committed; then a later window completes it.
 	completes = completes && u.stored.Contains(sessions.Range{0, u.size})
+	if completes {
+		u.digest = digest
+	}
 	answers := window
 	if completes {
 		// The chunk that arrived last is answered by what becomes of the file.
 		answers = window[:len(window)-1]
-	} else {
-		u.hashAhead()
 	}
 	for _, p := range answers {
 		u.tell(p, chunkAnswer{stored: ChunkStored{Received: received}})
@@ -180,16 +182,23 @@ func (u *upload) recordWindow(window []*pendingChunk, file *fsview.Staged) {
 func (u *upload) giveUp(chunks []*pendingChunk, err error) {
 	for _, p := range chunks {
 		u.windowBytes -= p.bytes
-		for _, r := range p.ranges {
+		for _, part := range p.parts {
 			// A fact of a part of them may stand in the journal.
-			lost, _ := u.stored.Missing(r, 0)
-			for _, l := range lost {
-				u.written.Remove(l)
-			}
+			u.lose(part.at)
 		}
 		u.tell(p, chunkAnswer{err: err})
 	}
 	u.cond.Broadcast()
+}
+
+// lose makes those bytes of r count as never sent that are not stored, with mu
+// held.
+func (u *upload) lose(r sessions.Range) {
+	lost, _ := u.stored.Missing(r, 0)
+	for _, l := range lost {
+		u.written.Remove(l)
+		u.prefix.cut(l[0])
+	}
 }
 
 // abandon gives up everything that is not durable after a failed sync: the
@@ -215,23 +224,60 @@ type recorded struct {
 	ranges []sessions.Range
 }
 
+// digestAhead verifies the content if window, which is on disk, makes it whole, so
+// that one commit can say both; "" leaves that to complete. No chunk takes effect
+// until release, which is called with mu held.
+func (u *upload) digestAhead(window []*pendingChunk) (digest string, release func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	release = func() {}
+	after, coming := u.stored, int64(0)
+	for _, p := range window {
+		for _, part := range p.parts {
+			coming += part.at.Len()
+		}
+	}
+	if u.size < 0 || after.Len()+coming < u.size {
+		return "", release
+	}
+	after = after.Clone()
+	for _, p := range window {
+		for _, part := range p.parts {
+			after.Add(part.at)
+		}
+	}
+	if !after.Contains(sessions.Range{0, u.size}) {
+		return "", release
+	}
+	u.barrier++
+	release = func() { u.barrier-- }
+	// What goes wrong here goes wrong again when the file is completed, and is
+	// told then.
+	if err := u.open(); err != nil {
+		return "", release
+	}
+	if have, err := u.file.Size(); err != nil || have != u.size {
+		return "", release
+	}
+	digest, err := u.wholeDigest()
+	if err != nil || u.sha1 != "" && digest != u.sha1 {
+		return "", release
+	}
+	return digest, release
+}
+
 // commitWindow commits the facts of a window that is on disk, without holding
-// mu. Whether the window completes the file is decided in the core. An error
-// may come after a part has been committed.
-func (u *upload) commitWindow(window []*pendingChunk, file *fsview.Staged) (done recorded, completes bool, err error) {
-	// All checksums come first: once a fact is committed, nothing but the
-	// journal may fail any more.
+// mu. Whether the window completes the file is decided in the core; if so, and
+// its digest is known, the file is sealed with it. An error may come after a part
+// has been committed.
+func (u *upload) commitWindow(window []*pendingChunk, digest string) (done recorded, completes bool, err error) {
 	var facts []storedBy
 	for len(window) > 0 {
 		n := 1
 		for n < len(window) && sameConnection(window[n].from, window[0].from) {
 			n++
 		}
-		if facts, err = storedFacts(facts, u.id, window[:n], file); err != nil {
-			u.mu.Lock()
-			defer u.mu.Unlock()
-			return done, false, u.failed("read back", err)
-		}
+		facts = storedFacts(facts, u.id, window[:n])
 		window = window[n:]
 	}
 	for _, f := range facts {
@@ -239,9 +285,9 @@ func (u *upload) commitWindow(window []*pendingChunk, file *fsview.Staged) (done
 			if err := u.engine.growth(s, u.id, u.owner, false, f.body.Ranges); err != nil {
 				return nil, err
 			}
-			fact, last, err := s.sessions.Store(&f.body)
+			facts, last, err := s.sessions.StoreSealed(&f.body, digest)
 			completes = completes || last
-			return []sessions.Fact{fact}, err
+			return facts, err
 		})
 		if err != nil {
 			return done, false, err
@@ -264,26 +310,22 @@ type storedBy struct {
 
 // storedFacts appends what to record of chunks of one connection that are
 // durable: one fact, but for the bound on its ranges.
-func storedFacts(facts []storedBy, id sessions.ID, chunks []*pendingChunk, file *fsview.Staged) ([]storedBy, error) {
-	var set sessions.Set
+func storedFacts(facts []storedBy, id sessions.ID, chunks []*pendingChunk) []storedBy {
+	var parts []part
 	for _, p := range chunks {
-		for _, r := range p.ranges {
-			set.Add(r)
-		}
+		parts = append(parts, p.parts...)
 	}
+	parts = joined(parts)
 	from := chunks[len(chunks)-1].from
-	for ranges := set.Ranges(); len(ranges) > 0; {
-		n := min(len(ranges), sessions.MaxFactRanges)
-		crc, err := checksum(file, ranges[:n])
-		if err != nil {
-			return nil, err
-		}
-		facts = append(facts, storedBy{from: from, body: sessions.Stored{Session: id, Ranges: ranges[:n], CRC32C: crc}})
-		ranges = ranges[n:]
+	for len(parts) > 0 {
+		n := min(len(parts), sessions.MaxFactRanges)
+		ranges, crc := rangesOf(parts[:n])
+		facts = append(facts, storedBy{from: from, body: sessions.Stored{Session: id, Ranges: ranges, CRC32C: crc}})
+		parts = parts[n:]
 	}
 	last := &facts[len(facts)-1]
 	last.chunks, last.body.Calls = len(chunks), int64(len(chunks))
-	return facts, nil
+	return facts
 }
 
 // checksum is the CRC-32C of ranges of a file, ascending.

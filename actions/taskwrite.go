@@ -241,7 +241,7 @@ func (w *TaskWriter) writePiece(p []byte) error {
 	if e.cfg.Observe.BytesIn != nil {
 		e.cfg.Observe.BytesIn(n)
 	}
-	if t.held >= sessionWindow && !t.flushing {
+	if t.held >= syncAfter && !t.flushing {
 		t.startFlushLocked(w.task.origin())
 	}
 	return nil
@@ -256,8 +256,8 @@ func (w *TaskWriter) roomLocked(n int64) error {
 	if t.at+n > e.cfg.Limits.MaxFileSize {
 		return acl.CodeTooBig
 	}
-	if t.at/sessionWindow != (t.at+n)/sessionWindow || t.at == 0 {
-		if err := e.cfg.Library.Contents.CheckSpace(sessionWindow); err != nil {
+	if t.at/syncAfter != (t.at+n)/syncAfter || t.at == 0 {
+		if err := e.cfg.Library.Contents.CheckSpace(syncAfter); err != nil {
 			return err
 		}
 		if err := e.stagedRoom(t.owner, true, 1); errors.Is(err, ErrFailed) {
@@ -266,7 +266,7 @@ func (w *TaskWriter) roomLocked(n int64) error {
 			return acl.CodeDiskFull
 		}
 	}
-	for t.flushing && t.held >= 2*sessionWindow {
+	for t.flushing && t.held >= sessionWindow {
 		t.cond.Wait()
 	}
 	if err := w.stateLocked(); err != nil {

@@ -21,6 +21,7 @@ type Staged struct {
 	f     *os.File
 	id    string
 	spent atomic.Pointer[error]
+	ahead writeback
 }
 
 // CreateStaged makes the staged file id, which must not exist, with size bytes
@@ -143,16 +144,19 @@ func (s *Staged) WriteAt(p []byte, off int64) (n int, err error) {
 const writePiece = 256 << 10
 
 func (s *Staged) write(p []byte, off int64) (n int, err error) {
-	for len(p) > writePiece {
-		did, err := s.f.WriteAt(p[:writePiece], off+int64(n))
+	for {
+		piece := p[:min(len(p), writePiece)]
+		did, err := s.f.WriteAt(piece, off)
 		n += did
 		if err != nil {
 			return n, err
 		}
-		p = p[writePiece:]
+		s.ahead.wrote(s.f, off, int64(did))
+		if p = p[len(piece):]; len(p) == 0 {
+			return n, nil
+		}
+		off += int64(did)
 	}
-	did, err := s.f.WriteAt(p, off+int64(n))
-	return n + did, err
 }
 
 // ReadAt is io.ReaderAt. Bytes never written are zeros.

@@ -98,6 +98,21 @@ func (t *Table) Store(s *Stored) (f Fact, completes bool, err error) {
 	return s.fact(), !before && then.Complete(), nil
 }
 
+// StoreSealed is Store, and if the file is complete with it, seals it by the same
+// decision: digest is that of the whole content then. With "" it is Store.
+func (t *Table) StoreSealed(s *Stored, digest string) (facts []Fact, completes bool, err error) {
+	f, completes, err := t.Store(s)
+	if err != nil {
+		return nil, false, err
+	}
+	facts = []Fact{f}
+	if completes && digest != "" {
+		size := t.uploads[s.Session].Size
+		facts = append(facts, fact(KindUploadSealed, uploadSealed{s.Session, size, digest}))
+	}
+	return facts, completes, nil
+}
+
 // Unstore decides that stored bytes are about to change and count as missing
 // until they are stored again.
 func (t *Table) Unstore(id ID, ranges []Range) (Fact, error) {
