@@ -230,12 +230,16 @@ func (u *upload) gapsWith(r sessions.Range) int {
 	return with.Gaps(u.size)
 }
 
-// open opens the staged file if it is closed.
+// open opens the staged file if it is closed. One that has no bytes yet is made
+// again if it is gone: nobody has synced it.
 func (u *upload) open() error {
 	if u.file != nil {
 		return nil
 	}
 	f, err := u.engine.cfg.Root.OpenStaged(u.id.String())
+	if errors.Is(err, fsview.ErrNotFound) && u.written.Len() == 0 {
+		f, err = u.engine.cfg.Root.CreateStaged(u.id.String(), u.size)
+	}
 	if errors.Is(err, fsview.ErrNotFound) {
 		err = Errorf(CodeFile, "the staged bytes are gone")
 	}

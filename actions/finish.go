@@ -50,13 +50,14 @@ func (u *upload) seal(from origin) error {
 }
 
 // trim cuts off what lies beyond the end: bytes that were never recorded, of an
-// upload whose size was not known when they came.
+// upload whose size was not known when they came. A file without bytes has not
+// been synced yet.
 func (u *upload) trim() error {
 	if err := u.open(); err != nil {
 		return err
 	}
 	have, err := u.file.Size()
-	if err != nil || have == u.size {
+	if err != nil || have == u.size && u.size > 0 {
 		return err
 	}
 	file := u.file

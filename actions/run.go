@@ -264,16 +264,21 @@ func (u *upload) checkStaged(s *sessions.Upload, from origin) error {
 	if err != nil {
 		return fmt.Errorf("staged bytes of %s: %w", u.id, err)
 	}
-	if !ok || size < s.Stored.End() {
+	if !ok && s.Stored.Len() > 0 || size < s.Stored.End() {
 		log.Error().Stringer("session", u.id).Str("path", s.Path).Int64("have", size).Int64("stored", s.Stored.End()).
 			Msg("staged bytes that were acknowledged are gone; the upload is rejected")
 		return u.reject(from, Errorf(CodeFile, "the staged bytes are gone"))
 	}
-	if len(s.Last) == 0 {
+	if len(s.Last) == 0 && size >= s.Size {
 		return nil
 	}
 	if err := u.open(); err != nil {
 		return err
+	}
+	if size < s.Size {
+		if err := u.file.Reserve(s.Size); err != nil {
+			return u.failed("reserve", err)
+		}
 	}
 	bad, err := verifyLast(u.file, s)
 	if err != nil {

@@ -2,11 +2,15 @@ package actions
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"waybill/journal"
+	"waybill/sessions"
 )
 
 func TestUploadInOrder(t *testing.T) {
@@ -52,4 +56,75 @@ func TestUploadSurvivesCrash(t *testing.T) {
 	have, err := os.ReadFile(r.path("x.bin"))
 	require.NoError(t, err)
 	assert.Equal(t, data, have)
+}
+
+// TestLostBeforeItsFirstByte: nobody has synced a staged file that has no bytes,
+// so a power cut may take it, or its length; the upload goes on all the same.
+func TestLostBeforeItsFirstByte(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		lose func(path string) error
+	}{
+		{"file", os.Remove},
+		{"length", func(path string) error { return os.Truncate(path, 0) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.mustStart()
+			data := random(100_000)
+			id := r.open("x.bin", int64(len(data)), hexSHA1(data))
+			late := r.stream("late.bin", -1, "")
+			nothing := r.stream("nothing.bin", -1, "")
+			r.crash()
+			for _, id := range []sessions.ID{id, late, nothing} {
+				require.NoError(t, c.lose(filepath.Join(r.staging(), id.String())))
+			}
+			r.mustStart()
+			fi, err := os.Stat(filepath.Join(r.staging(), id.String()))
+			require.NoError(t, err)
+			assert.Equal(t, int64(len(data)), fi.Size(), "space is set aside again")
+			got, err := r.put(id, 0, data)
+			require.NoError(t, err)
+			assert.True(t, got.Done)
+			r.holds("x.bin", data)
+			st, err := r.receive(late, sized(exactly(0), int64(len(data))), data)
+			require.NoError(t, err)
+			assert.Equal(t, "placed", st.State)
+			r.holds("late.bin", data)
+			st, err = r.receive(nothing, sized(exactly(0), 0), nil)
+			require.NoError(t, err)
+			assert.Equal(t, "placed", st.State)
+			r.holds("nothing.bin", []byte{})
+		})
+	}
+}
+
+// TestTheLastBytesSeal: a file is sealed by the commit that names its last bytes,
+// but for one whose digest is not what was asked for.
+func TestTheLastBytesSeal(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	data := random(600_000)
+	id := r.open("x.bin", int64(len(data)), hexSHA1(data))
+	_, err := r.put(id, 400_000, data[400_000:])
+	require.NoError(t, err)
+	got, err := r.put(id, 0, data[:400_000])
+	require.NoError(t, err)
+	assert.True(t, got.Done)
+	sealed := r.records(sessions.KindUploadSealed)
+	require.Len(t, sealed, 1)
+	var e journal.Entry
+	require.NoError(t, journal.ParseEntry([]byte(sealed[0]), &e))
+	assert.Equal(t, journal.Group{I: 2, N: 2}, e.Group)
+	require.NoError(t, journal.ParseEntry([]byte(r.records(sessions.KindUploadStored)[1]), &e))
+	assert.Equal(t, journal.Group{I: 1, N: 2}, e.Group)
+
+	other := r.open("y.bin", int64(len(data)), hexSHA1(data[1:]))
+	_, err = r.put(other, 0, data)
+	assert.Equal(t, CodeTransfer, CodeOf(err))
+	assert.Len(t, r.records(sessions.KindUploadSealed), 1)
+	assert.Len(t, r.records(sessions.KindUploadRejected), 1)
+	assert.NoFileExists(t, r.path("y.bin"))
 }

@@ -22,13 +22,15 @@ type Staged struct {
 	id    string
 	spent atomic.Pointer[error]
 	ahead writeback
+	// named: the entry in the staging directory is durable.
+	named atomic.Bool
 }
 
 // CreateStaged makes the staged file id, which must not exist, with size bytes
 // of zeros, allocated so that storing them cannot fail for want of space. A
 // negative size is one not known yet: nothing is set aside, see CheckSpace. File
-// and entry are on disk on return. ErrNoSpace if the reserve would be touched;
-// ErrBadName for what cannot be an id. On any error nothing is left.
+// and entry are on disk once Sync has returned. ErrNoSpace if the reserve would be
+// touched; ErrBadName for what cannot be an id. On any error nothing is left.
 func (r *Root) CreateStaged(id string, size int64) (*Staged, error) {
 	s, err := r.createStaged(id, size)
 	if err != nil {
@@ -68,24 +70,28 @@ func (r *Root) createStaged(id string, size int64) (_ *Staged, err error) {
 		return nil, err
 	}
 	r.fence.add(ino, r.store+"/staging/"+id)
-	if err := r.reserve(f, id, max(size, 0)); err != nil {
-		return nil, err
-	}
-	if err := r.do("staged.sync", id, f.Sync); err != nil {
-		return nil, err
-	}
-	if err := r.do("staging.sync", id, r.stagingDir.Sync); err != nil {
+	if err := r.reserve(f, id, 0, max(size, 0)); err != nil {
 		return nil, err
 	}
 	return &Staged{root: r, f: f, id: id}, nil
 }
 
-// reserve tests and takes size bytes in one step, so that two callers cannot
-// both be promised the last of them.
-func (r *Root) reserve(f *os.File, id string, size int64) error {
+// Reserve sets space aside again, as CreateStaged did, for a file of size bytes
+// that has fewer: a power cut may have taken what nobody had synced.
+func (s *Staged) Reserve(size int64) error {
+	have, err := s.Size()
+	if err != nil || have >= size {
+		return err
+	}
+	return fail("reserve for staged", s.id, s.root.reserve(s.f, s.id, have, size))
+}
+
+// reserve tests and takes size bytes, of which f has the first, in one step, so
+// that two callers cannot both be promised the last of them.
+func (r *Root) reserve(f *os.File, id string, have, size int64) error {
 	r.space.mu.Lock()
 	defer r.space.mu.Unlock()
-	if err := r.space.testLocked(size); err != nil {
+	if err := r.space.testLocked(size - have); err != nil {
 		return err
 	}
 	return r.do("staged.allocate", id, func() error { return r.space.takeLocked(f, id, size) })
@@ -166,16 +172,26 @@ func (s *Staged) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Sync makes every WriteAt that returned before it durable (fdatasync: the size
-// too). An error is final for s, see Staged.
+// too), and the file's entry. An error is final for s, see Staged.
 func (s *Staged) Sync() error {
 	if err := s.spentErr(); err != nil {
 		return err
 	}
-	err := s.root.do("staged.sync", s.id, func() error { return withFD(s.f, unix.Fdatasync) })
+	err := s.sync()
 	if err != nil {
 		err = fail("sync staged", s.id, err)
 		s.spent.CompareAndSwap(nil, &err)
 	}
+	return err
+}
+
+func (s *Staged) sync() error {
+	err := s.root.do("staged.sync", s.id, func() error { return withFD(s.f, unix.Fdatasync) })
+	if err != nil || s.named.Load() {
+		return err
+	}
+	err = s.root.do("staging.sync", s.id, s.root.stagingDir.Sync)
+	s.named.Store(err == nil)
 	return err
 }
 

@@ -35,7 +35,6 @@ const (
 	syncAbove          = "names of STATE and ROOT"
 	syncStagedData     = "store: staged bytes"
 	syncStagedCut      = "store: cut of a staged file"
-	syncStagedNew      = "store: length of a new staged file"
 	syncStagingDir     = "store: name of a staged file"
 	syncStoreDir       = "store: names of its own directories"
 	syncOrphansDir     = "store: name of an orphan"
@@ -77,8 +76,6 @@ func (m *model) syncClass(i *inode, call string) string {
 		return syncStateFile
 	case strings.HasPrefix(name, ".waybill-"):
 		return syncCopy
-	case parent == "staging" && call == "fsync":
-		return syncStagedNew
 	case parent == "staging" && slices.ContainsFunc(i.ops, func(o *fileOp) bool { return o.cut }):
 		return syncStagedCut
 	case parent == "staging":

@@ -31,8 +31,6 @@ var needless = map[string]string{
 	syncSnapshotName:   "it is a cache: what is not there is folded again",
 	syncStoredGone:     "what comes back is removed by the next start",
 	syncOrphansDir:     "a rename is one step: the sync of the directory that the stray was in is that of the move",
-	syncStagedNew: "nobody relies on the length of a file without bytes, and the sync of the bytes makes it durable; " +
-		"that room is set aside for them is not modelled",
 }
 
 // controls shows which syncs are needed. With those of needless left out, all of
@@ -185,13 +183,12 @@ var syncSites = map[string][]string{
 	"fsview/durable.go writeFile": {
 		syncStateFile, syncStateDir, syncCheckpoint, syncCheckpointName, syncSnapshot, syncSnapshotName, syncBase, syncBaseName,
 	},
-	"fsview/place.go *Root.copyStaged":     {syncCopy},
-	"fsview/place.go *Root.syncEntry":      {syncParentDir},
-	"fsview/place.go *Root.syncTarget":     {syncTargetDir},
-	"fsview/root.go makeIn":                {syncStoreDir},
-	"fsview/staging.go *Root.createStaged": {syncStagedNew, syncStagingDir},
-	"fsview/staging.go *Staged.Sync":       {syncStagedData},
-	"fsview/sweep.go *Root.sweep":          {syncOrphansDir, syncStagingDir},
+	"fsview/place.go *Root.copyStaged": {syncCopy},
+	"fsview/place.go *Root.syncEntry":  {syncParentDir},
+	"fsview/place.go *Root.syncTarget": {syncTargetDir},
+	"fsview/root.go makeIn":            {syncStoreDir},
+	"fsview/staging.go *Staged.sync":   {syncStagedData, syncStagingDir},
+	"fsview/sweep.go *Root.sweep":      {syncOrphansDir, syncStagingDir},
 
 	"actions/accept.go *Engine.stageJob":             {syncStagedData},
 	"actions/finish.go *upload.trim":                 {syncStagedCut},

@@ -94,8 +94,8 @@ func (l *ledger) check(acks []ack) *checker {
 			continue
 		}
 		switch f.Kind {
-		case "upload.opened":
-			c.staged(f, c.tree.staged(f.Body.Session), "opening of upload")
+		case "upload.stored", "upload.sealed":
+			c.staged(f, c.tree.staged(f.Body.Session), f.Kind)
 		case "job.queued":
 			if f.Body.Action == "file_upload_chunk" {
 				c.staged(f, c.tree.staged(f.Body.Job), "queued chunk")
