@@ -51,6 +51,10 @@ type UploadRequest struct {
 	Stream bool `json:"stream,omitempty"`
 	// Meta is what UploadStatus gives back, as it is: of a client of tus.
 	Meta string `json:"meta,omitempty"`
+	// Follow: its bytes come with the request. The opening is not waited for, and
+	// is durable once the UploadWriter's Close has returned; if it is refused
+	// late, Close says so.
+	Follow bool `json:"-"`
 }
 
 // UploadChunk stores bytes of an upload.

@@ -203,7 +203,7 @@ func (u *upload) room(r sessions.Range, w *UploadWriter) error {
 // ended, or is at its end, is done with them in a moment.
 func (u *upload) heldOver(r sessions.Range, w *UploadWriter) bool {
 	for other := range u.writers {
-		if other != w && other.over == nil && !other.ending && len(other.held.Overlap(r)) > 0 {
+		if other != w && other.over == nil && !other.ending && meets(other.held, r) {
 			return true
 		}
 	}

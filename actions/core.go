@@ -94,9 +94,16 @@ var workPool = sync.Pool{New: func() any { return &work{done: make(chan struct{}
 // refusal is final. fn must be pure: it may run against state that is being
 // committed. Facts of one decision that need several records become a group.
 func (c *core) decide(from origin, fn func(*State) ([]sessions.Fact, error)) error {
+	return c.decideLater(from, fn)()
+}
+
+// decideLater is decide whose outcome is waited for by what it returns, which is
+// called once. Decisions asked for after it come after it.
+func (c *core) decideLater(from origin, fn func(*State) ([]sessions.Fact, error)) (wait func() error) {
 	w := workPool.Get().(*work)
 	w.from, w.decide = from, fn
-	return c.submit(w)
+	c.enqueue(w)
+	return w.wait
 }
 
 // view runs fn in the core against committed state. fn must not keep what it
@@ -104,21 +111,27 @@ func (c *core) decide(from origin, fn func(*State) ([]sessions.Fact, error)) err
 func (c *core) view(fn func(*State)) error {
 	w := workPool.Get().(*work)
 	w.view = fn
-	return c.submit(w)
+	c.enqueue(w)
+	return w.wait()
 }
 
-func (c *core) submit(w *work) error {
+func (c *core) enqueue(w *work) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
-		c.mu.Unlock()
-		return ErrFailed
+		w.err = ErrFailed
+		w.done <- struct{}{}
+		return
 	}
 	c.waiting = append(c.waiting, w)
-	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
+}
+
+// wait returns once w is answered; w belongs to others then.
+func (w *work) wait() error {
 	<-w.done
 	err := w.err
 	*w = work{done: w.done}

@@ -39,6 +39,11 @@ func joined(parts []part) []part {
 	return out
 }
 
+// meets reports whether r has bytes of any of parts.
+func meets(parts []part, r sessions.Range) bool {
+	return slices.ContainsFunc(parts, func(p part) bool { return p.at[0] < r[1] && r[0] < p.at[1] })
+}
+
 // rangesOf is where parts are, and the CRC-32C of them all, one after the other.
 func rangesOf(parts []part) (ranges []sessions.Range, crc uint32) {
 	ranges = make([]sessions.Range, len(parts))

@@ -122,8 +122,7 @@ func (w *UploadWriter) answered(p *pendingChunk, a chunkAnswer) {
 // drainLocked returns once nothing of the body is on its way.
 func (w *UploadWriter) drainLocked() {
 	for w.pending > 0 {
-		w.u.syncNow()
-		w.u.cond.Wait()
+		w.u.syncHere()
 	}
 }
 
@@ -157,6 +156,11 @@ func (w *UploadWriter) end() (UploadStatus, error) {
 		w.proveLocked()
 	}
 	w.drainLocked()
+	if u.opening != nil {
+		u.mu.Unlock()
+		<-u.opening
+		u.mu.Lock()
+	}
 	for u.full && u.placing && !u.ended { // by somebody else's last bytes
 		u.cond.Wait()
 	}
@@ -167,6 +171,9 @@ func (w *UploadWriter) end() (UploadStatus, error) {
 	err := w.err
 	if err == nil && errors.Is(w.over, ErrTakenOver) {
 		err = w.over
+	}
+	if u.refused != nil {
+		return UploadStatus{}, u.refused
 	}
 	if !u.ended {
 		return u.statusLocked(), err

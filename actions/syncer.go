@@ -80,34 +80,60 @@ func (u *upload) syncLoop() {
 	defer u.engine.busy.Done()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for {
-		if !u.due() || u.ended {
-			u.syncing = false
-			u.cond.Broadcast()
-			return
+	for u.due() && !u.ended {
+		if window := u.syncWindow(); len(window) > 0 {
+			u.engine.busy.Add(1)
+			go func() {
+				defer u.engine.busy.Done()
+				u.recordWindow(window)
+			}()
 		}
-		window, file := u.window, u.file
-		u.window, u.fresh, u.urgent = nil, 0, false
-		u.hashAhead() // while the disk works
-		u.mu.Unlock()
-		err := file.Sync()
-		u.mu.Lock()
-		// Windows are recorded one after the other, and what is recorded is
-		// read back through the handle that abandon closes.
-		for u.recording {
-			u.cond.Wait()
-		}
-		if err != nil {
-			u.abandon(window, u.failed("sync", err))
-			continue
-		}
-		if window = u.release(window); len(window) == 0 {
-			continue
-		}
-		u.recording = true
-		u.engine.busy.Add(1)
-		go u.recordWindow(window)
 	}
+	u.syncing = false
+	u.cond.Broadcast()
+}
+
+// syncHere makes the window durable, with mu held on entry and on return, if
+// nobody does it: for whoever would only wait for another goroutine to do it.
+func (u *upload) syncHere() {
+	if u.syncing || len(u.window) == 0 || u.ended {
+		u.syncNow()
+		u.cond.Wait()
+		return
+	}
+	u.syncing = true
+	window := u.syncWindow()
+	u.syncing = false
+	u.cond.Broadcast()
+	u.syncDue() // more may have come
+	if len(window) > 0 {
+		u.mu.Unlock()
+		u.recordWindow(window)
+		u.mu.Lock()
+	}
+}
+
+// syncWindow syncs what is written, and returns what of it is to be recorded. If
+// there is something, recording is set. mu is held on entry and on return.
+func (u *upload) syncWindow() []*pendingChunk {
+	window, file := u.window, u.file
+	u.window, u.fresh, u.urgent = nil, 0, false
+	u.hashAhead() // while the disk works
+	u.mu.Unlock()
+	err := file.Sync()
+	u.mu.Lock()
+	// Windows are recorded one after the other, and verified through the handle
+	// that abandon closes.
+	for u.recording {
+		u.cond.Wait()
+	}
+	if err != nil {
+		u.abandon(window, u.failed("sync", err))
+		return nil
+	}
+	window = u.release(window)
+	u.recording = len(window) > 0
+	return window
 }
 
 // release answers what is synced and not to be recorded, and returns the rest of
@@ -127,9 +153,8 @@ func (u *upload) release(window []*pendingChunk) []*pendingChunk {
 }
 
 // recordWindow commits the facts of a window that has been synced, and
-// answers it.
+// answers it. recording has been set for it.
 func (u *upload) recordWindow(window []*pendingChunk) {
-	defer u.engine.busy.Done()
 	digest, release := u.digestAhead(window)
 	done, completes, err := u.commitWindow(window, digest)
 	u.mu.Lock()

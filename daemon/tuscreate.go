@@ -26,6 +26,7 @@ func (d *dataRequest) tusCreate() {
 			return
 		}
 		defer release()
+		want.Follow = true
 	}
 	res, err := d.do(want)
 	if actions.CodeOf(err) == actions.CodeConflict && d.tusForgotten(want) {
@@ -52,13 +53,14 @@ func (d *dataRequest) tusCreate() {
 		return
 	}
 	st, err := d.receive(id, actions.ReceiveOptions{Exact: true, Verify: check.hash, Want: check.sum})
-	h.Set("Location", at)
-	if err != nil {
+	if st.State != "" { // else the opening is not known to be durable
+		h.Set("Location", at)
 		d.tusOffset(&st)
+	}
+	if err != nil {
 		d.fail(err)
 		return
 	}
-	d.tusOffset(&st)
 	d.w.WriteHeader(http.StatusCreated)
 }
 

@@ -194,7 +194,7 @@ var syncSites = map[string][]string{
 	"actions/finish.go *upload.trim":                 {syncStagedCut},
 	"actions/snapshot.go RemoveStored":               {syncStoredGone},
 	"actions/snapshot.go syncDir":                    {},
-	"actions/syncer.go *upload.syncLoop":             {syncStagedData},
+	"actions/syncer.go *upload.syncWindow":           {syncStagedData},
 	"actions/taskflush.go *liveTask.flushOnceLocked": {syncStagedData},
 	"actions/taskwrite.go *liveTask.cutLocked":       {syncStagedCut},
 }
