@@ -642,6 +642,7 @@ func TestTusCreation(t *testing.T) {
 		"no length":              {400, "", nil},
 		"both lengths":           {400, "", []string{headerLength, "1", headerDefer, "1"}},
 		"a deferred 0":           {400, "", []string{headerDefer, "0"}},
+		"a part of a file":       {400, "", []string{headerLength, "1", headerConcat, "partial"}},
 		"a negative length":      {400, "", []string{headerLength, "-1"}},
 		"a length in words":      {400, "", []string{headerLength, "ten"}},
 		"too big":                {413, "", []string{headerLength, "1001"}},

@@ -24,6 +24,7 @@ const (
 	headerDefer    = "Upload-Defer-Length"
 	headerExpires  = "Upload-Expires"
 	headerChecksum = "Upload-Checksum"
+	headerConcat   = "Upload-Concat"
 	headerOverride = "X-HTTP-Method-Override"
 )
 

@@ -99,6 +99,9 @@ func (d *dataRequest) tusWish() (*actions.UploadRequest, error) {
 	a := &actions.UploadRequest{Size: -1, Timeout: d.s.cfg.TusTimeout, Stream: true}
 	lengths, defers := h.Values(headerLength), h.Values(headerDefer)
 	switch {
+	case len(h.Values(headerConcat)) > 0:
+		// It would make files of the parts, which nobody joins.
+		return nil, actions.Errorf(actions.CodeParam, "%s: concatenation is not offered", headerConcat)
 	case len(lengths) > 0 && len(defers) > 0, len(lengths)+len(defers) == 0:
 		return nil, actions.Errorf(actions.CodeParam, "one of %s and %s is needed", headerLength, headerDefer)
 	case len(defers) > 0:
