@@ -140,9 +140,7 @@ func (u *upload) reap(now time.Time) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	from := origin{actorDaemon, "reaper", u.id.String()}
-	if len(u.window) > 0 {
-		u.syncNow() // of a body that has stalled
-	}
+	u.syncNow() // what a body has brought that has stalled, or is slow
 	if u.ended || u.underway() || u.waiting() {
 		return nil
 	}

@@ -12,8 +12,13 @@ const (
 	totalWindow = 64 << 20
 	// streamPiece is how much of a body is written under one lock.
 	streamPiece = 256 << 10
-	// syncAfter is how much of a body is written before a sync of its own.
-	syncAfter = sessionWindow / 2
+	// syncAfter is how much of a body is written before a sync of its own: little,
+	// because a disk does most of its work only then, and while the rest comes.
+	syncAfter = 2 << 20
+	// recordAfter is how much of a body is synced before a record of its own.
+	recordAfter = sessionWindow / 2
+	// taskFlush is how much of a task is written before it is made durable.
+	taskFlush = 8 << 20
 	// maxMissing is how many missing ranges a status lists.
 	maxMissing = 1024
 	// placeRetry is how long a sealed upload that could not be placed waits.

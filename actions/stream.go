@@ -55,10 +55,11 @@ type UploadWriter struct {
 	// transfer, err why bytes of it did not become durable.
 	over, err error
 	at        int64
-	// pending counts what the window has of it, recorded tells that a fact names
-	// it, or is about to. ending: the body is at its end.
-	pending          int
-	recorded, ending bool
+	// pending counts the parts of it that are under way, unsynced those that no
+	// sync has covered yet; recorded tells that a fact names it, or is about to.
+	// ending: the body is at its end.
+	pending, unsynced int
+	recorded, ending  bool
 	// held is what is written and not recorded before the digest fits.
 	held []part
 }

@@ -96,19 +96,15 @@ func (w *UploadWriter) pendLocked(parts []part, n int64) {
 			w.held = follow(w.held, p)
 		}
 	}
+	p := &pendingChunk{from: w.call.origin(), parts: parts, bytes: n, room: n, held: held, writer: w}
 	if last := len(u.window) - 1; last >= 0 && u.window[last].writer == w {
-		p := u.window[last]
-		for _, part := range parts {
-			p.parts = follow(p.parts, part)
-		}
-		p.bytes, p.room = p.bytes+n, p.room+n
+		u.window[last].join(p)
 		u.windowBytes += n
 		u.fresh += n
 		return
 	}
-	w.pending++
 	w.recorded = w.recorded || !held
-	u.pend(&pendingChunk{from: w.call.origin(), parts: parts, bytes: n, room: n, held: held, writer: w})
+	u.pend(p)
 }
 
 // answered takes note of what became of a part of the body. u.mu is held.
@@ -122,7 +118,7 @@ func (w *UploadWriter) answered(p *pendingChunk, a chunkAnswer) {
 // drainLocked returns once nothing of the body is on its way.
 func (w *UploadWriter) drainLocked() {
 	for w.pending > 0 {
-		w.u.syncHere()
+		w.u.drain(w)
 	}
 }
 
@@ -201,7 +197,6 @@ func (w *UploadWriter) proveLocked() {
 	if fits && w.err == nil && w.over == nil && len(w.held) > 0 {
 		// Windows are synced one after the other, and one that fails takes those
 		// behind it along: what is still on its way need not be waited for.
-		w.pending++
 		w.recorded = true
 		w.u.pend(&pendingChunk{from: w.call.origin(), parts: w.held, writer: w})
 		w.held = nil

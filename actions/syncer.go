@@ -33,6 +33,10 @@ func (u *upload) pend(p *pendingChunk) {
 	u.window = append(u.window, p)
 	u.windowBytes += p.bytes
 	u.fresh += p.bytes
+	if p.writer != nil {
+		p.writer.pending++
+		p.writer.unsynced++
+	}
 }
 
 // tell answers p. mu is held.
@@ -45,125 +49,146 @@ func (u *upload) tell(p *pendingChunk, a chunkAnswer) {
 	p.answer <- a
 }
 
-// syncNow begins to sync the window, with mu held, if it is not being done: for
-// whoever waits for it.
+// syncNow begins to make what is written durable and to record it, with mu held,
+// if that is not being done: for whoever waits for it.
 func (u *upload) syncNow() {
-	if len(u.window) > 0 {
-		u.urgent = true
-		u.syncDue()
-	}
+	u.urgent = len(u.window) > 0
+	u.syncDue()
+	u.hurry = len(u.synced) > 0
+	u.recordDue()
 }
 
 // syncDue begins to sync the window, with mu held, once it is worth it: a body
 // goes on bringing bytes that can share its sync, a chunk's sender waits.
 func (u *upload) syncDue() {
-	if u.syncing || !u.due() {
+	if u.syncing || !u.toSync() {
 		return
 	}
 	u.syncing = true
 	u.engine.busy.Add(1)
-	go u.syncLoop()
+	go func() {
+		defer u.engine.busy.Done()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for u.toSync() && !u.ended {
+			u.syncWindow()
+			u.recordDue()
+		}
+		u.syncing = false
+		u.cond.Broadcast()
+	}()
 }
 
-func (u *upload) due() bool {
+func (u *upload) toSync() bool {
 	return len(u.window) > 0 && (u.urgent || u.fresh >= syncAfter)
+}
+
+// recordDue begins to record what is synced, with mu held, once it is worth it.
+func (u *upload) recordDue() {
+	if u.recording || !u.toRecord() {
+		return
+	}
+	u.recording = true
+	u.engine.busy.Add(1)
+	go func() {
+		defer u.engine.busy.Done()
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for u.toRecord() && !u.ended {
+			u.recordWindow()
+		}
+		u.recording = false
+		u.cond.Broadcast()
+	}()
+}
+
+func (u *upload) toRecord() bool {
+	return len(u.synced) > 0 && (u.hurry || u.syncedBytes >= recordAfter)
+}
+
+// drain does the next thing that has to be done before what w has brought is
+// durable and recorded, or waits for those who do it, with mu held on entry and on
+// return: one sync and one record for all of it, and no other goroutine where it
+// would only be waited for.
+func (u *upload) drain(w *UploadWriter) {
+	switch {
+	case len(u.window) > 0 && !u.syncing && !u.ended:
+		u.syncing = true
+		u.syncWindow()
+		u.syncing = false
+		u.cond.Broadcast()
+		u.syncDue() // more may have come
+	case w.unsynced > 0:
+		u.urgent = len(u.window) > 0
+		u.cond.Wait()
+	case len(u.synced) > 0 && !u.recording && !u.ended:
+		u.recording = true
+		u.recordWindow()
+		u.recording = false
+		u.cond.Broadcast()
+		u.recordDue()
+	default:
+		u.hurry = len(u.synced) > 0
+		u.cond.Wait()
+	}
 }
 
 // piecePool holds buffers to read files through.
 var piecePool = sync.Pool{New: func() any { return new([hashPiece]byte) }}
 
-// syncLoop makes the window durable until there is none: one sync covers
-// every chunk written since the last, one fact a connection names them, then
-// their answers leave. While it syncs, the next chunks are written; while a
-// window is recorded, the next one is synced.
-func (u *upload) syncLoop() {
-	defer u.engine.busy.Done()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for u.due() && !u.ended {
-		if window := u.syncWindow(); len(window) > 0 {
-			u.engine.busy.Add(1)
-			go func() {
-				defer u.engine.busy.Done()
-				u.recordWindow(window)
-			}()
-		}
-	}
-	u.syncing = false
-	u.cond.Broadcast()
-}
-
-// syncHere makes the window durable, with mu held on entry and on return, if
-// nobody does it: for whoever would only wait for another goroutine to do it.
-func (u *upload) syncHere() {
-	if u.syncing || len(u.window) == 0 || u.ended {
-		u.syncNow()
-		u.cond.Wait()
-		return
-	}
-	u.syncing = true
-	window := u.syncWindow()
-	u.syncing = false
-	u.cond.Broadcast()
-	u.syncDue() // more may have come
-	if len(window) > 0 {
-		u.mu.Unlock()
-		u.recordWindow(window)
-		u.mu.Lock()
-	}
-}
-
-// syncWindow syncs what is written, and returns what of it is to be recorded. If
-// there is something, recording is set. mu is held on entry and on return.
-func (u *upload) syncWindow() []*pendingChunk {
-	window, file := u.window, u.file
+// syncWindow makes the window durable: one sync covers every chunk written since
+// the last. While it syncs, the next chunks are written, and what was synced
+// before is recorded. mu is held on entry and on return; syncing is set.
+func (u *upload) syncWindow() {
+	window, file, urgent := u.window, u.file, u.urgent
 	u.window, u.fresh, u.urgent = nil, 0, false
 	u.hashAhead() // while the disk works
 	u.mu.Unlock()
 	err := file.Sync()
 	u.mu.Lock()
-	// Windows are recorded one after the other, and verified through the handle
-	// that abandon closes.
-	for u.recording {
-		u.cond.Wait()
-	}
 	if err != nil {
 		u.abandon(window, u.failed("sync", err))
-		return nil
+		return
 	}
-	window = u.release(window)
-	u.recording = len(window) > 0
-	return window
-}
-
-// release answers what is synced and not to be recorded, and returns the rest of
-// a window.
-func (u *upload) release(window []*pendingChunk) []*pendingChunk {
-	rest := window[:0]
+	u.hurry = u.hurry || urgent
 	for _, p := range window {
-		if !p.held {
-			rest = append(rest, p)
+		if p.writer != nil {
+			p.writer.unsynced--
+		}
+		if p.held { // nothing of it is to be recorded yet
+			u.windowBytes -= p.bytes
+			u.tell(p, chunkAnswer{})
 			continue
 		}
-		u.windowBytes -= p.bytes
-		u.tell(p, chunkAnswer{})
+		u.syncedBytes += p.bytes
+		if last := len(u.synced) - 1; last >= 0 && p.writer != nil && u.synced[last].writer == p.writer {
+			u.synced[last].join(p)
+			p.writer.pending--
+			continue
+		}
+		u.synced = append(u.synced, p)
 	}
 	u.cond.Broadcast()
-	return rest
 }
 
-// recordWindow commits the facts of a window that has been synced, and
-// answers it. recording has been set for it.
-func (u *upload) recordWindow(window []*pendingChunk) {
+// join makes next, which comes after p and is of the same body, a part of p.
+func (p *pendingChunk) join(next *pendingChunk) {
+	for _, part := range next.parts {
+		p.parts = follow(p.parts, part)
+	}
+	p.bytes, p.room = p.bytes+next.bytes, p.room+next.room
+}
+
+// recordWindow commits what has been synced, one fact a connection, and lets the
+// answers leave. mu is held on entry and on return; recording is set.
+func (u *upload) recordWindow() {
+	window := u.synced
+	u.synced, u.syncedBytes, u.hurry = nil, 0, false
 	digest, release := u.digestAhead(window)
+	defer release()
+	u.mu.Unlock()
 	done, completes, err := u.commitWindow(window, digest)
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	defer func() {
-		release()
-		u.recording = false
-		u.cond.Broadcast()
-	}()
 	for _, r := range done.ranges {
 		u.stored.Add(r)
 	}
@@ -232,6 +257,11 @@ func (u *upload) lose(r sessions.Range) {
 func (u *upload) abandon(window []*pendingChunk, err error) {
 	window = append(window, u.window...)
 	u.window, u.fresh, u.urgent = nil, 0, false
+	for _, p := range window {
+		if p.writer != nil {
+			p.writer.unsynced--
+		}
+	}
 	if u.file != nil {
 		// The handle is spent; the next chunk opens another.
 		if cerr := u.file.Close(); cerr != nil {
@@ -251,10 +281,8 @@ type recorded struct {
 
 // digestAhead verifies the content if window, which is on disk, makes it whole, so
 // that one commit can say both; "" leaves that to complete. No chunk takes effect
-// until release, which is called with mu held.
+// until release. mu is held on entry and on return, and for release.
 func (u *upload) digestAhead(window []*pendingChunk) (digest string, release func()) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	release = func() {}
 	after, coming := u.stored, int64(0)
 	for _, p := range window {

@@ -333,7 +333,7 @@ func TestALongTransferIsDurableAsItGoes(t *testing.T) {
 	}
 	st, err := l.task(made).Status()
 	require.NoError(t, err)
-	assert.GreaterOrEqual(t, st.Size, int64(40<<20-sessionWindow-1<<20))
+	assert.GreaterOrEqual(t, st.Size, int64(40<<20-2*taskFlush-1<<20))
 	p, err := w.Publish(digestOf(bytes.Repeat(piece, 40)))
 	require.NoError(t, err)
 	assert.Equal(t, int64(40<<20), p.Size)

@@ -184,7 +184,7 @@ func TestAWriteFailsWhileAnotherTransferWaits(t *testing.T) {
 		}
 		return do()
 	})
-	data := random(syncAfter)
+	data := random(taskFlush)
 	_, err = first.Write(data)
 	require.NoError(t, err)
 	<-syncing // begun by itself, and held up
@@ -209,10 +209,10 @@ func TestAWriteFailsWhileAnotherTransferWaits(t *testing.T) {
 	require.NotNil(t, w)
 	_, err = first.Keep()
 	refused(t, acl.CodeBroken, nil, err)
-	assert.Equal(t, int64(syncAfter), w.At())
+	assert.Equal(t, int64(taskFlush), w.At())
 	_, err = w.Write([]byte("end"))
 	require.NoError(t, err)
 	p, err := w.Publish(digestOf(append(data, "end"...)))
 	require.NoError(t, err)
-	assert.Equal(t, int64(syncAfter+3), p.Size)
+	assert.Equal(t, int64(taskFlush+3), p.Size)
 }

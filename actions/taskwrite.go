@@ -241,7 +241,7 @@ func (w *TaskWriter) writePiece(p []byte) error {
 	if e.cfg.Observe.BytesIn != nil {
 		e.cfg.Observe.BytesIn(n)
 	}
-	if t.held >= syncAfter && !t.flushing {
+	if t.held >= taskFlush && !t.flushing {
 		t.startFlushLocked(w.task.origin())
 	}
 	return nil
@@ -256,8 +256,8 @@ func (w *TaskWriter) roomLocked(n int64) error {
 	if t.at+n > e.cfg.Limits.MaxFileSize {
 		return acl.CodeTooBig
 	}
-	if t.at/syncAfter != (t.at+n)/syncAfter || t.at == 0 {
-		if err := e.cfg.Library.Contents.CheckSpace(syncAfter); err != nil {
+	if t.at/taskFlush != (t.at+n)/taskFlush || t.at == 0 {
+		if err := e.cfg.Library.Contents.CheckSpace(taskFlush); err != nil {
 			return err
 		}
 		if err := e.stagedRoom(t.owner, true, 1); errors.Is(err, ErrFailed) {
@@ -266,7 +266,7 @@ func (w *TaskWriter) roomLocked(n int64) error {
 			return acl.CodeDiskFull
 		}
 	}
-	for t.flushing && t.held >= sessionWindow {
+	for t.flushing && t.held >= 2*taskFlush {
 		t.cond.Wait()
 	}
 	if err := w.stateLocked(); err != nil {

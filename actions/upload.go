@@ -45,7 +45,13 @@ type upload struct {
 	// the stored bytes end, of which there is one at a time.
 	writers map[*UploadWriter]struct{}
 	sole    *UploadWriter
-	// syncing: syncLoop runs. recording: a window is being recorded.
+	// synced is what has been synced since the last record began, syncedBytes the
+	// size of it. hurry: somebody waits for its record.
+	synced      []*pendingChunk
+	syncedBytes int64
+	hurry       bool
+	// syncing: the window is being synced. recording: what was synced is being
+	// recorded.
 	syncing, recording bool
 	// barrier counts those who wait for the window to drain.
 	barrier int
@@ -109,7 +115,7 @@ func (u *upload) underway() bool { return u.syncing || u.recording || u.placing 
 // for ever.
 func (u *upload) settle() {
 	u.barrier++
-	for u.underway() || len(u.window) > 0 {
+	for u.underway() || len(u.window) > 0 || len(u.synced) > 0 {
 		u.syncNow()
 		u.cond.Wait()
 	}

@@ -7,9 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writebackAfter is how much is written in a row before the system is asked to
-// begin writing it out.
-const writebackAfter = 512 << 10
+const (
+	// writebackAfter is how much is written in a row before the system is asked to
+	// begin writing it out.
+	writebackAfter = 512 << 10
+	pageSize       = 4 << 10
+)
 
 // writeback has the disk begin with what is written in a row, so that a later
 // sync waits for the rest only. It makes nothing durable and promises nothing.
@@ -25,7 +28,8 @@ func (w *writeback) wrote(f *os.File, off, n int64) {
 		w.from = off
 	}
 	w.to = off + n
-	from, to := w.from, w.to
+	// Whole pages: the last one is about to change again.
+	from, to := w.from, w.to&^(pageSize-1)
 	due := to-from >= writebackAfter
 	if due {
 		w.from = to
