@@ -110,8 +110,8 @@ type downloadOpened struct {
 type Stored struct {
 	Session ID
 	Ranges  []Range
-	// CRC32C covers the bytes of Ranges in ascending order as read back after
-	// the sync.
+	// CRC32C covers the bytes of Ranges in ascending order, as they were
+	// received; those of tasks as read back after the sync.
 	CRC32C uint32
 	// Calls is the number of requests this fact answers.
 	Calls int64
