@@ -260,7 +260,7 @@ func (c *checker) countedBytes(session string, at int) (n int64, last *fact) {
 // observeDocuments runs the errand of the library on a traced daemon.
 func observeDocuments(t *testing.T, long bool, program string, env ...string) (*ledger, []ack) {
 	t.Helper()
-	s := serve(t, "--purge-interval", "100ms")
+	s := serveIn(t, placeOfOrder(t, program, env), "--purge-interval", "100ms")
 	s.stop()
 	e := &docErrand{errand: errand{s: s, token: tokenOf(t, s)}, long: long}
 	l := trace(t, s, program, env, func() { require.NoError(t, e.run()) })
