@@ -91,8 +91,10 @@ func makePrunable(size uint64) (p prunable) {
 		return nil
 	})
 	full := size / segment * segment
-	p.snapshot = filepath.Join(testDir, actions.Stored{Seq: full}.Name())
-	err = errors.Join(err, actions.SnapshotSegment(context.Background(), log, testDir, full), log.Close())
+	// In a directory of its own: what lies beyond the end of a journal is removed.
+	beside := dir + "-snapshot"
+	p.snapshot = filepath.Join(beside, actions.Stored{Seq: full}.Name())
+	err = errors.Join(err, os.Mkdir(beside, 0o700), actions.SnapshotSegment(context.Background(), log, beside, full), log.Close())
 	if err != nil {
 		panic(err)
 	}
