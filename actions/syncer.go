@@ -140,8 +140,15 @@ var piecePool = sync.Pool{New: func() any { return new([hashPiece]byte) }}
 // the last. While it syncs, the next chunks are written, and what was synced
 // before is recorded. mu is held on entry and on return; syncing is set.
 func (u *upload) syncWindow() {
-	window, file, urgent := u.window, u.file, u.urgent
+	window, urgent := u.window, u.urgent
 	u.window, u.fresh, u.urgent = nil, 0, false
+	// The handle may be gone, with a sync that failed, if all there is to do here is
+	// to have recorded what was synced before.
+	if err := u.open(); err != nil {
+		u.abandon(window, err)
+		return
+	}
+	file := u.file
 	u.hashAhead() // while the disk works
 	u.mu.Unlock()
 	err := file.Sync()
