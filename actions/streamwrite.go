@@ -110,9 +110,14 @@ func (w *UploadWriter) pendLocked(parts []part, n int64) {
 // answered takes note of what became of a part of the body. u.mu is held.
 func (w *UploadWriter) answered(p *pendingChunk, a chunkAnswer) {
 	w.pending--
-	if a.err != nil && w.err == nil {
+	if a.err == nil {
+		return
+	}
+	if w.err == nil {
 		w.err = a.err
 	}
+	// At once: what is lost may be somebody else's by the time the body ends.
+	w.forgetLocked()
 }
 
 // drainLocked returns once nothing of the body is on its way.

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,5 +61,76 @@ func failOnce(op string) func(string, func() error) error {
 			return err
 		}
 		return do()
+	}
+}
+
+// Bytes that were held back and lost with a failed sync are taken by whoever
+// waited for them; the body that ends because of it leaves those alone.
+func TestLostHeldBytesAreLostOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	data := random(800)
+	for range 20 {
+		id := r.stream("f", 1000, "")
+		o := checked(0, data)
+		o.Want[0]++
+		w, err := r.Receive(rigCaller, id, o)
+		require.NoError(t, err)
+		_, err = w.Write(data)
+		require.NoError(t, err)
+		first, second := newGate("staged.sync"), newGate("staged.sync")
+		r.seams.set(func(op string, do func() error) error {
+			if op != "staged.sync" {
+				return do()
+			}
+			_ = first.step(op, func() error { return nil })
+			r.seams.set(second.step)
+			return errInjected
+		})
+		u := r.live(id)
+		u.mu.Lock()
+		u.syncNow()
+		u.mu.Unlock()
+		<-first.reached
+		closed := make(chan error, 1)
+		go func() {
+			_, err := w.Close()
+			closed <- err
+		}()
+		require.Eventually(t, func() bool {
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			return w.ending
+		}, time.Second, time.Microsecond)
+		answers := make(chan error, 8)
+		for n := range int64(8) {
+			go func() {
+				_, err := r.put(id, 100*n, data[:100])
+				answers <- err
+			}()
+		}
+		time.Sleep(time.Millisecond) // they wait
+		close(first.open)
+		require.Error(t, <-closed)
+		<-second.reached
+		require.Eventually(t, func() bool { // all are written by then
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			return u.windowBytes == 800
+		}, time.Second, time.Microsecond)
+		u.mu.Lock()
+		assert.Equal(t, int64(800), u.written.Prefix(), "what is on its way")
+		u.mu.Unlock()
+		close(second.open)
+		for range 8 {
+			require.NoError(t, <-answers)
+		}
+		r.seams.set(nil)
+		_, err = r.do(&UploadCancel{Session: id})
+		require.NoError(t, err)
+		if t.Failed() {
+			return
+		}
 	}
 }
