@@ -112,7 +112,7 @@ func (u *upload) toRecord() bool {
 // would only be waited for.
 func (u *upload) drain(w *UploadWriter) {
 	switch {
-	case len(u.window) > 0 && !u.syncing && !u.ended:
+	case w.unsynced > 0 && len(u.window) > 0 && !u.syncing && !u.ended:
 		u.syncing = true
 		u.syncWindow()
 		u.syncing = false

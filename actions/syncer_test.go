@@ -134,3 +134,37 @@ func TestLostHeldBytesAreLostOnce(t *testing.T) {
 		}
 	}
 }
+
+// Who ends a body syncs his own bytes, and not what others go on to bring.
+func TestEndDoesNotWaitForOthers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	data := random(100_000)
+	id := r.stream("f", 100_000, "")
+	slow, err := r.Receive(rigCaller, id, ReceiveOptions{Offset: 50_000})
+	require.NoError(t, err)
+	w, err := r.Receive(rigCaller, id, ReceiveOptions{})
+	require.NoError(t, err)
+	_, err = w.Write(data[:100])
+	require.NoError(t, err)
+	syncs := 0
+	r.seams.set(func(op string, do func() error) error {
+		if op != "staged.sync" || syncs == 20 {
+			return do()
+		}
+		syncs++
+		err := do()
+		at := 50_000 + 10*syncs
+		_, werr := slow.Write(data[at-10 : at])
+		assert.NoError(t, werr)
+		return err
+	})
+	st, err := w.Close()
+	r.seams.set(nil)
+	require.NoError(t, err)
+	assert.Equal(t, int64(100), st.Prefix)
+	assert.LessOrEqual(t, syncs, 2)
+	_, err = slow.Close()
+	require.NoError(t, err)
+}
