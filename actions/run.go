@@ -275,11 +275,6 @@ func (u *upload) checkStaged(s *sessions.Upload, from origin) error {
 	if err := u.open(); err != nil {
 		return err
 	}
-	if size < s.Size {
-		if err := u.file.Reserve(s.Size); err != nil {
-			return u.failed("reserve", err)
-		}
-	}
 	bad, err := verifyLast(u.file, s)
 	if err != nil {
 		return u.failed("read back", err)
@@ -296,6 +291,11 @@ func (u *upload) checkStaged(s *sessions.Upload, from origin) error {
 			u.written.Remove(r)
 		}
 		u.full = false
+	}
+	if size < s.Size {
+		if err := u.file.Reserve(s.Size); err != nil {
+			return u.failed("reserve", err)
+		}
 	}
 	err = u.file.Close()
 	u.file = nil

@@ -1,6 +1,8 @@
 package actions
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -167,4 +169,28 @@ func TestEndDoesNotWaitForOthers(t *testing.T) {
 	assert.LessOrEqual(t, syncs, 2)
 	_, err = slow.Close()
 	require.NoError(t, err)
+}
+
+// A start that finds no room for what is still to come looks at what is there all
+// the same.
+func TestStartWithoutRoomChecksTheLastBytes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	data := random(1000)
+	id := r.stream("f", -1, "")
+	_, err := r.receive(id, exactly(0), data[:500])
+	require.NoError(t, err)
+	_, err = r.receive(id, sized(exactly(500), 1000), nil)
+	require.NoError(t, err)
+	r.crash()
+	staged := filepath.Join(r.staging(), id.String())
+	require.NoError(t, os.WriteFile(staged, make([]byte, 500), 0o600))
+	r.seams.set(failOnce("staged.allocate"))
+	r.mustStart()
+	st := r.status(id)
+	assert.Zero(t, st.Prefix)
+	_, err = r.receive(id, exactly(st.Prefix), data[st.Prefix:])
+	require.NoError(t, err)
+	r.holds("f", data)
 }
