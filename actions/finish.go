@@ -50,19 +50,23 @@ func (u *upload) seal(from origin) error {
 }
 
 // trim cuts off what lies beyond the end: bytes that were never recorded, of an
-// upload whose size was not known when they came. A file without bytes has not
-// been synced yet.
+// upload whose size was not known when they came. It syncs what is of the right
+// size, too: a file without bytes has not been synced yet, and a cut before this
+// may not have been.
 func (u *upload) trim() error {
 	if err := u.open(); err != nil {
 		return err
 	}
 	have, err := u.file.Size()
-	if err != nil || have == u.size && u.size > 0 {
+	if err != nil {
 		return err
 	}
-	file := u.file
+	file, size := u.file, u.size
 	u.mu.Unlock()
-	err = errors.Join(file.Truncate(u.size), file.Sync())
+	if have != size {
+		err = file.Truncate(size)
+	}
+	err = errors.Join(err, file.Sync())
 	u.mu.Lock()
 	if err != nil { // the handle is spent
 		err = errors.Join(err, file.Close())

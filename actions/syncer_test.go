@@ -194,3 +194,39 @@ func TestStartWithoutRoomChecksTheLastBytes(t *testing.T) {
 	require.NoError(t, err)
 	r.holds("f", data)
 }
+
+// A cut whose sync failed is synced before the file is placed.
+func TestCutIsSynced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.mustStart()
+	data := random(1000)
+	id := r.stream("f", -1, "")
+	_, err := r.receive(id, exactly(0), data)
+	require.NoError(t, err)
+	_, err = r.receive(id, checked(1000, data), data[:999]) // comes to nothing
+	require.ErrorIs(t, err, ErrChecksum)
+	synced, failed := false, false
+	r.seams.set(func(op string, do func() error) error {
+		switch op {
+		case "staged.truncate":
+			synced = false
+		case "staged.sync":
+			if !failed {
+				failed = true
+				return errInjected
+			}
+			synced = true
+		case "target.rename":
+			assert.True(t, synced)
+		}
+		return do()
+	})
+	_, err = r.receive(id, sized(exactly(1000), 1000), nil)
+	require.Equal(t, CodeFile, CodeOf(err))
+	r.clock.Advance(placeRetry)
+	require.NoError(t, r.reap(r.clock.Now()))
+	r.seams.set(nil)
+	assert.Equal(t, "placed", r.status(id).State)
+	r.holds("f", data)
+}
