@@ -135,14 +135,17 @@ func (t *liveTask) cutLocked(from origin, size int64) error {
 	}
 	file := t.file
 	have, err := file.Size()
-	if err != nil || have == size {
+	if err != nil || have == 0 && size == 0 { // no file is made of nothing
 		return err
 	}
-	if err := file.Truncate(size); err != nil {
-		return err
+	if have != size {
+		if err := file.Truncate(size); err != nil {
+			return err
+		}
 	}
-	// Synced here, because the content may be complete without a further byte: it
-	// must not come to stand in its place with a tail that nobody counts.
+	// Synced here, also after a cut before this that may not have been, because the
+	// content may be complete without a further byte: it must not come to stand in
+	// its place with a tail that nobody counts.
 	t.mu.Unlock()
 	err = file.Sync()
 	t.mu.Lock()
