@@ -216,3 +216,41 @@ func TestAWriteFailsWhileAnotherTransferWaits(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, int64(taskFlush+3), p.Size)
 }
+
+// A cut whose sync has failed is synced by the transfer that begins there next,
+// although the length is right by then: its content may be published without a
+// further byte.
+func TestTaskCutIsSynced(t *testing.T) {
+	t.Parallel()
+	l := newLibrary(t)
+	made := l.create("doc")
+	w, err := l.task(made).Store(0, false)
+	require.NoError(t, err)
+	data := random(1000)
+	_, err = w.Write(data)
+	require.NoError(t, err)
+	_, err = w.Keep()
+	require.NoError(t, err)
+	cut, synced, failed := false, false, false
+	l.seams.set(func(op string, do func() error) error {
+		switch {
+		case op == "staged.truncate":
+			cut = true
+		case op == "staged.sync" && cut && !failed:
+			failed = true
+			return errInjected
+		case op == "staged.sync":
+			synced = true
+		}
+		return do()
+	})
+	_, err = l.task(made).Store(600, false)
+	require.Error(t, err)
+	require.True(t, failed)
+	w, err = l.task(made).Store(600, false)
+	require.NoError(t, err)
+	assert.True(t, synced)
+	l.seams.set(nil)
+	_, err = w.Publish(digestOf(data[:600]))
+	require.NoError(t, err)
+}
