@@ -81,7 +81,7 @@ async function upload(body, {killAt = Infinity, ...options}) {
   if (killAt < Infinity) {
     assert(replaced, 'the daemon was killed')
     await replaced
-    assert(resumed > 0, 'what had come was not sent again')
+    assert(resumed > 0, `killed with ${killed} bytes sent, gone on with at ${resumed}`)
     console.log(`killed with ${killed} bytes sent, gone on with at ${resumed}`)
   }
   return url
@@ -100,9 +100,10 @@ async function run() {
   })
   stands('a/new/folder/big', data)
 
-  // In one request.
-  await upload(data, {metadata: {filename: 'whole'}, killAt: 40 * MiB})
-  stands('uploads/whole', data)
+  // In one request, so long that the kill comes before its end.
+  const long = Buffer.concat([data, data, data, data])
+  await upload(long, {metadata: {filename: 'whole'}, killAt: 40 * MiB})
+  stands('uploads/whole', long)
 
   // The client is interrupted too: another one goes on with its upload.
   const first = new tus.Upload(file(), {
