@@ -97,7 +97,7 @@ type known struct {
 
 func (h *chronicle) known(n int) known {
 	k := known{make(map[string]*held), make(map[string][]byte)}
-	for i := range h.facts[:n] {
+	for i := range h.facts[:h.whole(n)] {
 		f := &h.facts[i]
 		s := k.live[f.Body.Session]
 		switch f.Kind {
@@ -125,6 +125,19 @@ func (h *chronicle) known(n int) known {
 		}
 	}
 	return k
+}
+
+// whole is n without the records at the end whose group is not: a crash where a
+// segment ends may leave only the first of them, nobody was answered, and the
+// start takes them back.
+func (h *chronicle) whole(n int) int {
+	for ; n > 0; n-- {
+		var e journal.Entry
+		if err := journal.ParseEntry(h.lines[n-1], &e); err != nil || e.Group.I == e.Group.N {
+			break
+		}
+	}
+	return n
 }
 
 // hearing is what a start made of an image.
