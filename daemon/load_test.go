@@ -315,6 +315,21 @@ func TestTransferLimits(t *testing.T) {
 	assert.Empty(t, r.s.transfers.by)
 }
 
+// A creation whose answer was lost can be made again also where it was the last
+// one that could be made; one without a name is another file.
+func TestLostCreationAtTheLimit(t *testing.T) {
+	r := runTasks(t, func(c *Config) { c.Limits.MaxUploads = 1 })
+	create := func(header ...string) int {
+		code, _, _ := r.tus("POST", tusPath, "", append(header, headerLength, "5")...)
+		return code
+	}
+	named := []string{headerMetadata, meta("path", "a")}
+	require.Equal(t, 201, create(named...))
+	require.Equal(t, 503, create(headerMetadata, meta("path", "b")))
+	require.True(t, soon(func() bool { return create(named...) == 201 }))
+	assert.Equal(t, 503, create(headerMetadata, meta("x", "a")))
+}
+
 // Uploads that hold next to nothing cost memory for as long as they live.
 func TestUploadLimits(t *testing.T) {
 	r := runTasks(t, func(c *Config) { c.Limits.MaxUploads, c.Limits.MaxUploadsPerSubject = 3, 2 })

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,7 +30,7 @@ func (d *dataRequest) tusCreate() {
 		want.Follow = true
 	}
 	res, err := d.do(want)
-	if actions.CodeOf(err) == actions.CodeConflict && d.tusForgotten(want) {
+	if inTheWay(err) && d.tusForgotten(want) {
 		res, err = d.do(want)
 	}
 	if err != nil {
@@ -64,12 +65,18 @@ func (d *dataRequest) tusCreate() {
 	d.w.WriteHeader(http.StatusCreated)
 }
 
+// inTheWay reports whether an upload like the one that was refused may be why: it
+// has the name, or is one of as many as there may be.
+func inTheWay(err error) bool {
+	return actions.CodeOf(err) == actions.CodeConflict || errors.Is(err, actions.ErrUploads) || errors.Is(err, actions.ErrUploadsOwn)
+}
+
 // tusForgotten ends the upload that a creation like this one has made, if it holds
 // no byte and nobody has a request about it under way. It is what a client leaves
 // that never got the answer with the address: it can but create again, and the
 // name would not be free for as long as an upload may pause.
 func (d *dataRequest) tusForgotten(like *actions.UploadRequest) bool {
-	if like.Meta == "" {
+	if like.Meta == "" || !like.HasPath { // without a name they may be two
 		return false
 	}
 	own := d.who
