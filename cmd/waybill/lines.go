@@ -36,6 +36,7 @@ func (c *exportCmd) copy(ctx context.Context, a *app, to uint64, out *bufio.Writ
 			if j, err = c.join(ctx); err != nil {
 				return err
 			}
+			s.reached = true
 		}
 		return j.read(ctx, &s, lineTo(out))
 	}

@@ -48,13 +48,12 @@ func (s *withExport) open(ctx context.Context, a *app, retryFor time.Duration, a
 		}, done, nil
 	}
 	return func(from uint64, fn func([]byte, *journal.Entry) error) error {
-		r := stream{remote: s.remote(), next: from, to: allRecords, tries: patience{limit: retryFor, say: a.say}}
 		j, err := s.join(ctx)
 		if err != nil {
 			return err
 		}
 		s.pruned = j.first()
-		r.next = max(from, s.pruned)
+		r := stream{remote: s.remote(), next: max(from, s.pruned), to: allRecords, reached: true, tries: patience{limit: retryFor, say: a.say}}
 		c := &counted{next: r.next, fn: fn}
 		return j.read(ctx, &r, c.line)
 	}, func() {}, nil

@@ -5,10 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -317,6 +324,52 @@ func TestFilteredTailFollows(t *testing.T) {
 	require.Zero(t, want.code, want.err)
 	// The last stop may come after the connections have ended.
 	assert.Equal(t, want.out[:strings.LastIndex(want.out, `{"v":1`)], kinds.out.String())
+}
+
+// A daemon that has answered one request of a command and is gone at the next
+// is waited for, which of them it may be; at the first it is not.
+func TestGoneBetweenRequests(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	file := filepath.Join(t.TempDir(), "f")
+	randomFile(t, file, 1000)
+	r := waybill(t, to(s, "put", file, "dir/a")...)
+	require.Zero(t, r.code, r.err)
+	target, err := url.Parse("http://" + s.addr)
+	require.NoError(t, err)
+	for command, requests := range map[string]int64{
+		"tail":                             2, // the head, the records
+		"tail --kind upload.placed":        3, // those of before, and then those to come
+		"tail --no-follow --kind daemon.*": 2,
+		"stats":                            2,
+		"story dir/":                       1,
+	} {
+		for gone := int64(1); gone <= requests; gone++ {
+			var back atomic.Bool
+			var asked atomic.Int64
+			forward := httputil.NewSingleHostReverseProxy(target)
+			forward.FlushInterval, forward.ErrorLog = -1, log.New(io.Discard, "", 0)
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) >= gone && !back.Load() {
+					panic(http.ErrAbortHandler)
+				}
+				forward.ServeHTTP(w, r)
+			}))
+			words := append([]string{"journal"}, strings.Fields(command)...)
+			p := start(t, t.TempDir(), clean(), append(words, "--url", front.URL, "--token-file", s.token())...)
+			if gone == 1 {
+				assert.Equal(t, exitUnreachable, p.wait(), command)
+			} else {
+				p.line(func(l string) bool { return strings.Contains(l, "trying again") })
+				back.Store(true)
+				p.line(func(l string) bool { return strings.Contains(l, "going on") })
+				p.signal(syscall.SIGINT)
+				p.wait()
+			}
+			front.CloseClientConnections()
+			front.Close()
+		}
+	}
 }
 
 // Of a journal whose older part is gone, what is held is read, and what is not is

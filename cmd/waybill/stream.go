@@ -36,6 +36,9 @@ type stream struct {
 	// query, if not nil, says which records are wanted; the daemon leaves out
 	// all others. It is complete when its answer ends in order.
 	query *actions.Query
+	// reached says that the daemon has answered already, if not on this stream:
+	// when it goes away before the first answer here, it is waited for.
+	reached bool
 
 	known bool   // the first connection has answered:
 	size  uint64 // how many records there were then
@@ -55,7 +58,7 @@ func (s *stream) run(ctx context.Context, fn func(line []byte) error) error {
 			return err
 		}
 		_, answered := errors.AsType[*exitError](lost)
-		if s.known || answered {
+		if s.reached || s.known || answered {
 			err = s.tries.pause(ctx, lost)
 		}
 		if err != nil {
@@ -86,6 +89,10 @@ func (s *stream) connect(ctx context.Context, fn func(line []byte) error) error 
 		}
 	case size < s.next:
 		return fail(exitData, "the journal ends before record %d, but record %d was already read: it was cut, or is another one", size, s.next-1)
+	}
+	if s.follow {
+		// There may be nothing to tell of for long, and no trouble for as long.
+		s.tries.progress()
 	}
 	in := bufio.NewReaderSize(resp.Body, journal.MaxLine+1)
 	for s.next < s.to {

@@ -105,11 +105,11 @@ func (c *tailCmd) stopped(ctx context.Context, a *app) error {
 
 // running prints the last records of a running daemon, and those that follow.
 func (c *tailCmd) running(ctx context.Context, a *app) error {
-	s := stream{remote: c.remote(), to: allRecords, follow: c.Follow, tries: patience{limit: c.RetryFor, say: a.say}}
 	j, err := c.join(ctx)
 	if err != nil {
 		return err
 	}
+	s := stream{remote: c.remote(), to: allRecords, follow: c.Follow, reached: true, tries: patience{limit: c.RetryFor, say: a.say}}
 	size := j.head.Size
 	write := func(line []byte) error { return writeLine(a.stdout, line) }
 	q := c.query()
@@ -130,7 +130,7 @@ func (c *tailCmd) running(ctx context.Context, a *app) error {
 	s.query = &q
 	if last := c.last(); last != nil {
 		// Which are the last is known only once all are there.
-		old := stream{remote: s.remote, to: size, query: &q, tries: s.tries}
+		old := stream{remote: s.remote, to: size, query: &q, reached: true, tries: s.tries}
 		if err := old.run(ctx, last.keep(nil)); err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (c *tailCmd) searchJoined(ctx context.Context, j *joined, s stream, q actio
 	ahead := q.LooksAhead() // one pass more, over what there is
 	size := j.head.Size
 	read := func(_ uint64, fn func([]byte, *journal.Entry) error) error {
-		old := stream{remote: s.remote, to: size, tries: s.tries}
+		old := stream{remote: s.remote, to: size, reached: true, tries: s.tries}
 		n := &counted{fn: fn}
 		if err := j.read(ctx, &old, n.line); err != nil {
 			return err

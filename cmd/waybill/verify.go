@@ -150,6 +150,7 @@ func (c *verifyCmd) verifyRunning(ctx context.Context, a *app, kept []witnessed)
 		if j, err = c.join(ctx); err != nil {
 			return head, err
 		}
+		s.reached = true
 		for _, first := range j.archive.Firsts() {
 			sizes = append(sizes, first+journal.SegmentRecords)
 		}
