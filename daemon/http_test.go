@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -85,6 +86,30 @@ func TestEndpoints(t *testing.T) {
 	}))
 	assert.Equal(t, 3, count(list, func(x record) bool { return x.Kind == "action.refused" && x.Actor == "auditor" }))
 	assert.Equal(t, 2, count(list, func(x record) bool { return x.Kind == "action.answered" && x.Actor == "auditor" }))
+}
+
+// The record of a reading says what was asked for, that of a refusal, too; what
+// is no parameter of it, a token in the wrong place say, is not written down.
+func TestJournalReadingsAreRecorded(t *testing.T) {
+	r := run(t, nil)
+	for _, query := range []string{"", "from=1&to=2", "path=a%2Fb&kind=upload.*&since=", "from=5&to=4", "secret=hunter2"} {
+		r.do("GET", "/journal?"+query, "", "Authorization", "Bearer "+r.token)
+	}
+	r.do("HEAD", "/journal?from=1", "", "Authorization", "Bearer "+r.token)
+	var told []string
+	for _, x := range r.records() {
+		if x.Body["action"] == "journal_read" {
+			params, _ := x.Body["params"].(map[string]any)
+			told = append(told, fmt.Sprintf("%s %v", x.Kind, params["query"]))
+		}
+	}
+	assert.Equal(t, []string{
+		"action.answered <nil>", "action.answered from=1&to=2", "action.answered kind=upload.%2A&path=a%2Fb&since=",
+		"action.refused <nil>", "action.refused <nil>", "action.answered from=1",
+		"action.answered <nil>", // the reading of the records here
+	}, told)
+	_, found, _ := r.do("GET", "/journal?path=a%2Fb", "", "Authorization", "Bearer "+r.token)
+	assert.Empty(t, found)
 }
 
 func TestSubtoken(t *testing.T) {

@@ -33,6 +33,7 @@ type journalRange struct {
 	from, to uint64
 	follow   bool
 	query    actions.Query
+	asked    actions.Asked // as the record of the reading tells of it
 }
 
 // journal serves records as they are stored, one a line. The head it names is
@@ -53,7 +54,7 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Expose-Headers", strings.Join([]string{headerJournalSize, headerJournalRoot, headerJournalFirst}, ", "))
 	h.Set(headerJournalFirst, strconv.FormatUint(log.First(), 10))
 	if first := log.First(); want.query.IsZero() && want.from < min(first, want.to) {
-		s.refuse(w, r, who, journalRead, http.StatusGone, actions.Errorf(actions.CodeParam,
+		s.refuseAsked(w, r, who, journalRead, want.asked, http.StatusGone, actions.Errorf(actions.CodeParam,
 			"the records before %d were pruned: they are in the archive", first))
 		return
 	}
@@ -61,17 +62,17 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 	scanned, done := func() {}, func() {}
 	if search && r.Method == http.MethodGet {
 		if s.isTooWide(r.Context(), want) {
-			s.refuse(w, r, who, journalRead, http.StatusBadRequest, actions.Errorf(actions.CodeParam, "%v", &actions.TooWideError{}))
+			s.refuseAsked(w, r, who, journalRead, want.asked, http.StatusBadRequest, actions.Errorf(actions.CodeParam, "%v", &actions.TooWideError{}))
 			return
 		}
 		if scanned, done, bad = s.beginSearch(who.Subject, want.follow); bad != nil {
 			h.Set("Retry-After", "5")
-			s.refuse(w, r, who, journalRead, http.StatusServiceUnavailable, bad)
+			s.refuseAsked(w, r, who, journalRead, want.asked, http.StatusServiceUnavailable, bad)
 			return
 		}
 	}
 	defer done()
-	if err := s.engine.Note(r.Context(), who, "", journalRead); err != nil {
+	if err := s.engine.NoteAsked(r.Context(), who, "", journalRead, want.asked); err != nil {
 		text(w, http.StatusServiceUnavailable, "stopping")
 		return
 	}

@@ -34,6 +34,10 @@ func parseRange(r *http.Request) (journalRange, *actions.Error) {
 	}
 	_, err = actions.NewMatcher(want.query)
 	bad, _ := errors.AsType[*actions.Error](err)
+	if bad == nil && len(q) > 0 {
+		// In one, so that a search for a path does not find those who looked for it.
+		want.asked = actions.Asked{"query": q.Encode()}
+	}
 	return want, bad
 }
 
