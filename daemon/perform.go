@@ -2,8 +2,9 @@ package daemon
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
+
+	"github.com/emmansun/base64"
 
 	"waybill/actions"
 	"waybill/daemon/panelwire"

@@ -2,10 +2,11 @@ package daemon
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/emmansun/base64"
 
 	"waybill/actions"
 	"waybill/daemon/panelwire"

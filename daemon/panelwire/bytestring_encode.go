@@ -39,61 +39,110 @@ func AppendByteString(dst, b []byte) []byte {
 
 // appendUnits encodes an even number of bytes; dst has room for three times as
 // many and eight more, which the eight-byte stores may scribble on.
+//
+// In random bytes one unit of sixteen is not three bytes long, and which one cannot
+// be foreseen: so none is asked what it is. Only pairs are, which are rare.
 func appendUnits(dst, b []byte) []byte {
 	o := len(dst)
 	out := dst[:cap(dst)]
-	for len(b) > 0 {
-		for len(b) >= 4 {
-			w := binary.BigEndian.Uint32(b)
-			u, v := w>>16, w&0xffff
-			if !isThree(u) || !isThree(v) {
-				break
+	i := 0
+	for i+8 <= len(b) {
+		w := binary.BigEndian.Uint64(b[i : i+8 : i+8])
+		if isPair(uint32(w>>32)) || isPair(uint32(w>>16)) {
+			if !isPair(uint32(w >> 32)) {
+				o += putUnit(out[o:o+8:o+8], w>>48)
+				i += 2
+				w <<= 16
 			}
-			binary.LittleEndian.PutUint64(out[o:], utf8of3(u)|utf8of3(v)<<24)
-			b, o = b[4:], o+6
-		}
-		if len(b) == 0 {
-			break
-		}
-		u := uint32(b[0])<<8 | uint32(b[1])
-		if high(b[0]) && len(b) >= 4 && low(b[2]) {
-			r := 0x10000 + (u&0x3ff)<<10 + uint32(b[2]&3)<<8 + uint32(b[3])
-			out[o], out[o+1], out[o+2], out[o+3] = 0xf0|byte(r>>18), 0x80|byte(r>>12&0x3f), 0x80|byte(r>>6&0x3f), 0x80|byte(r&0x3f)
-			b, o = b[4:], o+4
+			o += putPair(out[o:], uint32(w>>32))
+			i += 4
 			continue
 		}
-		b = b[2:]
-		switch {
-		case isThree(u):
-			out[o], out[o+1], out[o+2] = 0xe0|byte(u>>12), 0x80|byte(u>>6&0x3f), 0x80|byte(u&0x3f)
-			o += 3
-		case u < 0x20 || u >= 0x800:
-			out[o], out[o+1] = '\\', 'u'
-			out[o+2], out[o+3], out[o+4], out[o+5] = hexDigits[u>>12], hexDigits[u>>8&15], hexDigits[u>>4&15], hexDigits[u&15]
-			o += 6
-		case u >= 0x80:
-			out[o], out[o+1] = 0xc0|byte(u>>6), 0x80|byte(u&0x3f)
-			o += 2
-		case u == '"' || u == '\\':
-			out[o], out[o+1] = '\\', byte(u)
-			o += 2
-		default:
-			out[o] = byte(u)
-			o++
+		o += putUnit(out[o:o+8:o+8], w>>48)
+		o += putUnit(out[o:o+8:o+8], w>>32&0xffff)
+		i += 4
+	}
+	for i < len(b) {
+		if i+4 <= len(b) && isPair(binary.BigEndian.Uint32(b[i:])) {
+			o += putPair(out[o:], binary.BigEndian.Uint32(b[i:]))
+			i += 4
+			continue
 		}
+		o += putUnit(out[o:o+8:o+8], uint64(b[i])<<8|uint64(b[i+1]))
+		i += 2
 	}
 	return out[:o]
 }
+
+// isPair reports whether two units are the halves of one character.
+func isPair(uv uint32) bool { return uv&0xfc00fc00 == 0xd800dc00 }
+
+// putPair writes a character of two units and returns its length.
+func putPair(out []byte, uv uint32) int {
+	r := 0x10000 + uv>>6&0xffc00 + uv&0x3ff
+	out[0], out[1], out[2], out[3] = 0xf0|byte(r>>18), 0x80|byte(r>>12&0x3f), 0x80|byte(r>>6&0x3f), 0x80|byte(r&0x3f)
+	return 4
+}
+
+// putUnit writes a unit that is no half of a pair and returns its length; eight
+// bytes are overwritten.
+func putUnit(out []byte, u uint64) int {
+	block := u >> 6 & 0x3ff
+	e := units.lead[block] | units.tail[(uint64(units.at[block])|u&0x3f)&(unitTails-1)]
+	binary.LittleEndian.PutUint64(out, e)
+	return int(e >> 56)
+}
+
+// units says how a unit that is no half of a pair is written: the bytes, the first
+// one lowest, and in the highest byte how many they are. Of 64 units each that are
+// three bytes long lead has all but the last six bits, and all of them share a tail;
+// of others, which are those below 0x800 and the surrogates, tail has everything.
+var units = func() (t struct {
+	lead [1 << 10]uint64
+	at   [1 << 10]uint16 // where the tails of 64 units begin
+	tail [unitTails]uint64
+}) {
+	entry := func(text ...byte) uint64 {
+		var b [8]byte
+		copy(b[:], text)
+		b[7] = byte(len(text))
+		return binary.LittleEndian.Uint64(b[:])
+	}
+	for u := range 64 {
+		t.tail[u] = uint64(0x80|u) << 16
+	}
+	others := 64
+	for block := range 1 << 10 {
+		first := block << 6
+		if first >= 0x800 && (first < 0xd800 || first >= 0xe000) {
+			t.lead[block] = 3<<56 | uint64(0x80|first>>6&0x3f)<<8 | uint64(0xe0|first>>12)
+			continue
+		}
+		t.at[block] = uint16(others)
+		for u := first; u < first+64; u++ {
+			e := &t.tail[others]
+			others++
+			switch {
+			case u == '"' || u == '\\':
+				*e = entry('\\', byte(u))
+			case u < 0x20 || u >= 0x800:
+				*e = entry('\\', 'u', hexDigits[u>>12], hexDigits[u>>8&15], hexDigits[u>>4&15], hexDigits[u&15])
+			case u < 0x80:
+				*e = entry(byte(u))
+			default:
+				*e = entry(0xc0|byte(u>>6), 0x80|byte(u&0x3f))
+			}
+		}
+	}
+	return t
+}()
+
+// unitTails is 64 for all units of three bytes and one each for the others, 0x1000,
+// rounded up.
+const unitTails = 1 << 13
 
 // high and low tell the halves of a surrogate pair by the first byte.
 func high(c byte) bool { return c&0xfc == 0xd8 }
 func low(c byte) bool  { return c&0xfc == 0xdc }
 
 const hexDigits = "0123456789abcdef"
-
-// isThree reports whether u is written as three bytes: from 0x800, no surrogate.
-func isThree(u uint32) bool { return u >= 0x800 && u-0xd800 >= 0x800 }
-
-func utf8of3(u uint32) uint64 {
-	return uint64(0x8080e0 | u>>12 | u<<2&0x3f00 | u<<16&0x3f0000)
-}

@@ -2,8 +2,9 @@ package panelwire
 
 import (
 	"bytes"
-	"encoding/base64"
 	"time"
+
+	"github.com/emmansun/base64"
 
 	"waybill/actions"
 	"waybill/sessions"
@@ -288,8 +289,8 @@ func (p *fields) data(isBase64 bool) []byte {
 // reads each group before it writes it, and what it writes is shorter.
 func decodeBase64(l literal) ([]byte, bool) {
 	text, _ := l.text() // some encoders escape + and /
-	if bytes.IndexByte(text, '\n') >= 0 || bytes.IndexByte(text, '\r') >= 0 {
-		return nil, false // which the decoder would skip
+	if len(text) != len(l.inside()) && bytes.ContainsAny(text, "\r\n") {
+		return nil, false // which the decoder would skip; unescaped a string has none
 	}
 	n, err := base64.StdEncoding.Strict().Decode(text, text)
 	if err != nil {

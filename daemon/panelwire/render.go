@@ -1,9 +1,10 @@
 package panelwire
 
 import (
-	"encoding/base64"
 	"math"
 	"strconv"
+
+	"github.com/emmansun/base64"
 
 	"waybill/actions"
 )

@@ -20,6 +20,14 @@ const (
 // or a path nearly all plain ASCII, so both have a loop of their own.
 func stringEnd(b []byte, i int) (end int, ok bool) {
 	for i < len(b) {
+		for len(b)-i >= 32 {
+			w := b[i : i+32 : i+32]
+			if !plain4(binary.LittleEndian.Uint64(w), binary.LittleEndian.Uint64(w[8:]),
+				binary.LittleEndian.Uint64(w[16:]), binary.LittleEndian.Uint64(w[24:])) {
+				break
+			}
+			i += 32
+		}
 		for len(b)-i >= 8 {
 			w := binary.LittleEndian.Uint64(b[i:])
 			if w&threesMask == threes {
@@ -50,10 +58,18 @@ func stringEnd(b []byte, i int) (end int, ok bool) {
 
 // plain reports whether each byte of w stands for itself in a JSON string: it
 // is ASCII, not below 0x20, no quote and no backslash.
-func plain(w uint64) bool {
+func plain(w uint64) bool { return special(w)&highs == 0 }
+
+// plain4 is plain of all of four.
+func plain4(a, b, c, d uint64) bool {
+	return (special(a)|special(b)|special(c)|special(d))&highs == 0
+}
+
+// special has a high bit where w is not plain: of the lowest such byte, at least.
+func special(w uint64) uint64 {
 	// A byte of 0..0x7f minus n has its high bit set iff it is below n; the
 	// borrow can only reach a byte above one that is already a hit.
-	return (w|(w-ones*0x20)|((w^ones*'"')-ones)|((w^ones*'\\')-ones))&highs == 0
+	return w | (w - ones*0x20) | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones)
 }
 
 // goodThree reports whether the three-byte sequence in the low bytes of w is
