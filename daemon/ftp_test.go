@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"waybill/actions"
 	"waybill/fsview/acl"
@@ -399,12 +401,20 @@ func TestFTPPassive(t *testing.T) {
 	}
 }
 
+// freePort is one at which nobody listens. It is below those that the system gives
+// to whoever asks for any, of which it might be another's when it is used.
 func freePort(t testing.TB) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	for port := 10_000 + os.Getpid()%10_000; port < 30_000; port++ {
+		ln, err := net.Listen("tcp", fmt.Sprint(":", port))
+		if err == nil {
+			require.NoError(t, ln.Close())
+			return port
+		}
+		require.ErrorIs(t, err, unix.EADDRINUSE)
+	}
+	require.Fail(t, "every port is taken")
+	return 0
 }
 
 // syncBuffer is a log that goroutines write to.

@@ -295,10 +295,7 @@ func TestAliveWhileStarting(t *testing.T) {
 	entered, hold := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
 	dir := t.TempDir()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := ln.Addr().String()
-	require.NoError(t, ln.Close())
+	addr := fmt.Sprint("127.0.0.1:", freePort(t))
 	cfg := Config{Root: dir + "/r", State: dir + "/s", Listen: addr, Reserve: -1, MinFree: 1}
 	cfg.JournalFault = func(op string, do func() error) error {
 		if op == "commit" && once.CompareAndSwap(false, true) {
