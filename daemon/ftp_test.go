@@ -315,7 +315,7 @@ func TestFTPTooManyConnections(t *testing.T) {
 
 func TestFTPTimesOut(t *testing.T) {
 	t.Run("no login", func(t *testing.T) {
-		r := runTasks(t, func(c *Config) { c.LoginWithin = 50 * time.Millisecond })
+		r := runTasks(t, func(c *Config) { c.LoginWithin = 500 * time.Millisecond })
 		c := r.ftpDial("")
 		code, _ := c.reply()
 		assert.Equal(t, 421, code)
@@ -323,7 +323,7 @@ func TestFTPTimesOut(t *testing.T) {
 		assert.Zero(t, code)
 	})
 	t.Run("a login in drops", func(t *testing.T) {
-		r := runTasks(t, func(c *Config) { c.LoginWithin = 200 * time.Millisecond })
+		r := runTasks(t, func(c *Config) { c.LoginWithin = 500 * time.Millisecond })
 		c := r.ftpDial("")
 		// Commands do not put the end off.
 		require.True(t, soon(func() bool {
@@ -333,14 +333,14 @@ func TestFTPTimesOut(t *testing.T) {
 		}))
 	})
 	t.Run("a handshake that does not end", func(t *testing.T) {
-		r := runTasks(t, func(c *Config) { c.LoginWithin = 100 * time.Millisecond })
+		r := runTasks(t, func(c *Config) { c.LoginWithin = 500 * time.Millisecond })
 		c := r.ftpDial("")
 		c.want(234, "AUTH TLS")
 		code, _ := c.reply()
 		assert.Zero(t, code)
 	})
 	t.Run("no command", func(t *testing.T) {
-		r := runTasks(t, func(c *Config) { c.FTPTimes.Idle = 100 * time.Millisecond })
+		r := runTasks(t, func(c *Config) { c.FTPTimes.Idle = time.Second })
 		c := r.ftp(r.create())
 		code, _ := c.reply()
 		assert.Equal(t, 421, code)
@@ -348,7 +348,7 @@ func TestFTPTimesOut(t *testing.T) {
 		assert.Zero(t, code)
 	})
 	t.Run("but not in a transfer", func(t *testing.T) {
-		const idle = 500 * time.Millisecond
+		const idle = time.Second
 		r := runTasks(t, func(c *Config) { c.FTPTimes.Idle = idle })
 		o := r.create()
 		c := r.ftp(o)

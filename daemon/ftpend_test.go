@@ -35,7 +35,7 @@ func (c *cutConn) Write(p []byte) (int, error) {
 
 // How the data ends decides whether it is a file (CFMS.md §1.4).
 func TestFTPEndOfData(t *testing.T) {
-	r := runTasks(t, func(c *Config) { c.TaskStall = 300 * time.Millisecond })
+	r := runTasks(t, func(c *Config) { c.TaskStall = time.Second })
 	old, data := []byte("before"), random(40_000)
 	for _, tc := range []struct {
 		name string
@@ -93,7 +93,7 @@ func (d *ftpTransfer) tail(b []byte) error {
 
 // An end before the handshake is complete is no file, not even an empty one.
 func TestFTPEndBeforeHandshake(t *testing.T) {
-	r := runTasks(t, func(c *Config) { c.TaskStall = 300 * time.Millisecond })
+	r := runTasks(t, func(c *Config) { c.TaskStall = time.Second })
 	old := []byte("before")
 	for name, end := range map[string]func(*ftpTransfer) error{
 		"FIN at once":       (*ftpTransfer).fin,

@@ -217,7 +217,7 @@ func TestFTPRetrieveBreaks(t *testing.T) {
 		assert.Equal(t, sessions.Closed, r.status(back).State)
 	})
 	t.Run("a client that reads no more", func(t *testing.T) {
-		r := runTasks(t, func(c *Config) { c.TaskStall = 200 * time.Millisecond })
+		r := runTasks(t, func(c *Config) { c.TaskStall = time.Second })
 		back := r.read(r.stored(random(64 << 20)))
 		c := r.ftp(back)
 		c.begin("RETR %s", back.FakeName)

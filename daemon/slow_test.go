@@ -125,7 +125,7 @@ func TestManySmallRepliesUnread(t *testing.T) {
 func TestStalledIsClosedSlowIsNot(t *testing.T) {
 	const size = 4 << 20
 	r := run(t, func(c *Config) {
-		c.StallAfter, c.SilentAfter, c.PingEvery, c.CloseWithin = 500*time.Millisecond, 2*time.Second, 100*time.Millisecond, 50*time.Millisecond
+		c.StallAfter, c.SilentAfter, c.PingEvery, c.CloseWithin = time.Second, 2*time.Second, 100*time.Millisecond, 50*time.Millisecond
 	})
 	data := random(size)
 	p := r.panel(r.token)
@@ -295,14 +295,15 @@ func TestHoldersOfTheBudgetGiveWay(t *testing.T) {
 	t.Logf("proven after %v", time.Since(begun))
 	r.panel(r.token).ok("get_directory_info", list, nil)
 	t.Logf("newcomer after %v", time.Since(begun))
-	assert.Positive(t, r.gauge("slow_consumers_closed_total"))
+	// Who came before the others had asked did not have to wait for that.
+	require.True(t, soon(func() bool { return r.gauge("slow_consumers_closed_total") > 0 }))
 }
 
 // A message over 1 MiB needs one of few places; who holds one and sends
 // nothing gives way.
 func TestBigMessagesTakeTurns(t *testing.T) {
 	r := run(t, func(c *Config) {
-		c.HolderStall, c.PingEvery, c.CloseWithin = 200*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+		c.HolderStall, c.PingEvery, c.CloseWithin = 2*time.Second, 50*time.Millisecond, 50*time.Millisecond
 	})
 	big := frame(1, []byte(`{"action":"ping","id":"big","params":{"x":"`+strings.Repeat("x", 2<<20)+`"}}`))
 	var stuck []net.Conn
@@ -370,7 +371,7 @@ func TestReadingPauses(t *testing.T) {
 
 func TestKeepAlive(t *testing.T) {
 	r := run(t, func(c *Config) {
-		c.SilentAfter, c.PingEvery, c.CloseWithin = 500*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+		c.SilentAfter, c.PingEvery, c.CloseWithin = time.Second, 50*time.Millisecond, 50*time.Millisecond
 	})
 	t.Run("a silent peer is pinged and dropped", func(t *testing.T) {
 		c := r.raw(r.token)
@@ -381,7 +382,7 @@ func TestKeepAlive(t *testing.T) {
 	})
 	t.Run("a peer that answers stays", func(t *testing.T) {
 		c := r.raw(r.token)
-		for begun := time.Now(); time.Since(begun) < 1200*time.Millisecond; {
+		for begun := time.Now(); time.Since(begun) < 2*r.cfg.SilentAfter; {
 			op, _ := readFrame(t, c)
 			require.EqualValues(t, 9, op)
 			_, err := c.Write(frame(10, nil))

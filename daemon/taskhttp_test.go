@@ -492,12 +492,12 @@ func (r *taskRig) rawPut(o *actions.TaskOpened, length int, body []byte) net.Con
 
 // A sender may take its time, but not stop.
 func TestTaskSenderStalls(t *testing.T) {
-	r := runTasks(t, func(c *Config) { c.TaskStall = 250 * time.Millisecond })
+	r := runTasks(t, func(c *Config) { c.TaskStall = time.Second })
 	o := r.create()
 	put := r.slowPut("PUT", o)
 	for range 6 { // longer in all than it may stop
 		put.send([]byte("x"))
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 	code, _ := put.end()
 	require.Equal(t, 200, code)

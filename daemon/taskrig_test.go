@@ -34,16 +34,27 @@ type taskRig struct {
 	made  int
 }
 
-// taskClock is the engine's clock: the real one, but that it can be put forward.
+// taskClock is the engine's clock: the real one, but that it can be put forward,
+// and stopped.
 type taskClock struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu    sync.Mutex
+	off   time.Duration
+	still time.Time // where it was stopped, zero if it runs
 }
 
 func (c *taskClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.still.IsZero() {
+		return c.still.Add(c.off)
+	}
 	return time.Now().Add(c.off)
+}
+
+func (c *taskClock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.still = time.Now()
 }
 
 func (c *taskClock) advance(d time.Duration) {
