@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -309,8 +310,24 @@ func (c *carrier) equals() error {
 				return err
 			}
 		}
-		if err := errors.Join(c.operate("twin 1", "permanently_delete"), c.read("twin 2", data), c.operate("twin 2", "permanently_delete")); err != nil {
+		if err := errors.Join(
+			c.operate("twin 1", "permanently_delete"), c.read("twin 2", data), c.operate("twin 2", "permanently_delete"), c.dropped(data),
+		); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// dropped waits until a content that nothing names any more is gone: that comes
+// after the answer that has taken its last name, and would not come if it had one
+// again, or the daemon stopped, meanwhile.
+func (c *carrier) dropped(data []byte) error {
+	digest := digestOf(data)
+	file := filepath.Join(c.e.s.state, "objects", digest[:2], digest)
+	for deadline := time.Now().Add(longest); exists(file); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the content %s stays", digest)
 		}
 	}
 	return nil
@@ -350,6 +367,8 @@ func (c *carrier) removals() error {
 		c.operate("going2", "delete"),
 		c.operate("going2", "permanently_delete"),
 		c.operate("going3", "permanently_delete"),
+		c.dropped(noise(42, 6_000)),
+		c.dropped(noise(43, 6_000)),
 	); err != nil {
 		return err
 	}
@@ -453,8 +472,11 @@ func (c *carrier) binned() error {
 func (c *carrier) emptied() error {
 	for deadline := time.Now().Add(longest); ; time.Sleep(20 * time.Millisecond) {
 		r, err := c.ask("getFileRevisions", fields{"file_id": "binned", "view_deleted": true})
-		if err != nil || r.Code == 404 {
+		if err != nil {
 			return err
+		}
+		if r.Code == 404 {
+			return c.dropped(noise(36, 7_000))
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("what is due is not purged: %d %s", r.Code, r.Msg)
