@@ -95,7 +95,7 @@ func TestClientExitCodes(t *testing.T) {
 	with := func(token string, args ...string) []string {
 		return append(args, "--url", s.url(), "--token-file", token)
 	}
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	nobody, err := net.Listen("tcp", ownAddress())
 	require.NoError(t, err)
 	nobody.Close()
 	other := httptest.NewServer(http.NotFoundHandler())

@@ -278,7 +278,7 @@ func TestLibraryExitCodes(t *testing.T) {
 		return append(args, "--url", url, "--token-file", l.token())
 	}
 	me := func(args ...string) []string { return to(l.server, args...) }
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	nobody, err := net.Listen("tcp", ownAddress())
 	require.NoError(t, err)
 	nobody.Close()
 	other := httptest.NewServer(http.NotFoundHandler())

@@ -24,7 +24,7 @@ var powerLoss = flag.Int("powerloss", 0, "how often the power-loss runs cut the 
 func TestPowerLoss(t *testing.T) {
 	d := newPowerDisk(t)
 	begun := time.Now()
-	w := newTorture(t, ground{addr: "127.0.0.16:0", dir: d.dir, cut: d.cut}, binary)
+	w := newTorture(t, ground{dir: d.dir, cut: d.cut}, binary)
 	d.say("settle") // what was laid there before
 	d.seed = w.seed
 	for range *powerLoss {
@@ -41,7 +41,7 @@ func TestPowerLoss(t *testing.T) {
 func TestPowerLossDocuments(t *testing.T) {
 	d := newPowerDisk(t)
 	begun := time.Now()
-	w := newDocTorture(t, ground{addr: "127.0.0.17:0", dir: d.dir, cut: d.cut}, librarians, false, binary)
+	w := newDocTorture(t, ground{dir: d.dir, cut: d.cut}, librarians, false, binary)
 	d.seed = w.seed
 	for range *powerLoss {
 		w.round()
@@ -60,7 +60,7 @@ func TestPowerLossCatches(t *testing.T) {
 	for _, broken := range []string{"data", "dir"} {
 		t.Run("without "+broken, func(t *testing.T) {
 			d := newPowerDisk(t)
-			w := newTorture(t, ground{addr: "127.0.0.16:0", dir: d.dir, cut: d.cut}, brokenBuild(t), "WAYBILL_BROKEN="+broken)
+			w := newTorture(t, ground{dir: d.dir, cut: d.cut}, brokenBuild(t), "WAYBILL_BROKEN="+broken)
 			d.say("settle")
 			d.seed = w.seed
 			const most = 20

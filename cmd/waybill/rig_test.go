@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -101,7 +102,7 @@ func ownFile(t *testing.T, path string) {
 
 // patience of a test: far longer than anything takes, so that only a hang
 // meets it.
-const longest = 30 * time.Second
+const longest = 2 * time.Minute
 
 // clean is the environment of every run: nothing of ours leaks in.
 func clean(extra ...string) []string {
@@ -266,7 +267,7 @@ func serveIn(t *testing.T, dir string, flags ...string) *server {
 
 // place is a daemon in dir that does not run yet.
 func place(t *testing.T, dir string, flags ...string) *server {
-	s := &server{t: t, root: filepath.Join(dir, "root"), state: filepath.Join(dir, "state"), addr: "127.0.0.1:0", flags: flags}
+	s := &server{t: t, root: filepath.Join(dir, "root"), state: filepath.Join(dir, "state"), addr: ownAddress(), flags: flags}
 	t.Cleanup(func() {
 		if s.p != nil {
 			s.kill()
@@ -277,6 +278,16 @@ func place(t *testing.T, dir string, flags ...string) *server {
 	})
 	return s
 }
+
+// ownAddress is one of this machine at which nobody else listens: a daemon that is
+// started again there finds its port free, whatever ports others were given while
+// it was down, and one that is down is not taken for another.
+func ownAddress() string {
+	n, pid := addresses.Add(1), os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d:0", 64+pid>>8&63, pid&255, 1+n%254)
+}
+
+var addresses atomic.Int64
 
 func (s *server) start() {
 	s.t.Helper()

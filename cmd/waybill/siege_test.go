@@ -68,10 +68,9 @@ type siege struct {
 	wrong           []string
 }
 
-// ground is where a siege takes place. The daemon has an address of its own, so
-// that nobody else's connections take its port while it is down.
+// ground is where a siege takes place.
 type ground struct {
-	addr, dir string
+	dir string
 	// cut, if not nil, loses after each kill what was not synced.
 	cut func()
 }
@@ -89,7 +88,6 @@ func newSiege(t *testing.T, g ground, program string, env []string, flags ...str
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
 		quit: make(chan struct{}), up: make(chan struct{}),
 	}
-	w.s.addr = g.addr
 	w.cond = sync.NewCond(&w.mu)
 	return w
 }

@@ -26,6 +26,8 @@ const (
 	// jobsAsked is after how many jobs of an uploader at the end: the daemon
 	// remembers 10,000 that have ended.
 	jobsAsked = 1000
+	// mostKills is after how many a kill loop must have shown what it is to show.
+	mostKills = 60
 )
 
 // TestKillLoop kills the real daemon at random moments under load, starts it
@@ -33,15 +35,19 @@ const (
 func TestKillLoop(t *testing.T) {
 	kills := killsOf(6)
 	begun := time.Now()
-	w := newTorture(t, ground{addr: "127.0.0.14:0", dir: t.TempDir()}, binary)
+	w := newTorture(t, ground{dir: t.TempDir()}, binary)
 	for range kills {
+		w.round()
+	}
+	// What is drawn, and how far a slow machine gets with it, is chance.
+	for more := 0; more < mostKills && w.overHTTP() == 0; more++ {
 		w.round()
 	}
 	w.open()
 	w.finish()
 	w.check()
 	w.verdict()
-	assert.Positive(t, min(w.count.Bodies, w.count.Torn, w.count.Offsets, w.count.OffsetsChecked, w.count.FetchedBytes), "what goes over HTTP")
+	assert.Positive(t, w.overHTTP(), "what goes over HTTP")
 	t.Logf("%d kills and %d more while starting, in %s: %+v", kills, w.early, time.Since(begun).Round(time.Millisecond), w.count)
 }
 
@@ -52,16 +58,23 @@ func TestKillLoopCatches(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds another binary")
 	}
-	w := newTorture(t, ground{addr: "127.0.0.14:0", dir: t.TempDir()}, brokenBuild(t), "WAYBILL_BROKEN=reply")
-	const most = 60
-	for n := range most {
+	w := newTorture(t, ground{dir: t.TempDir()}, brokenBuild(t), "WAYBILL_BROKEN=reply")
+	for n := range mostKills {
 		w.round()
 		if wrong := w.faults(); len(wrong) > 0 {
 			t.Logf("caught after %d kills: %s", n+1, wrong[0])
 			return
 		}
 	}
-	t.Errorf("not caught by %d kills; -torture.seed %d", most, w.seed)
+	t.Errorf("not caught by %d kills; -torture.seed %d", mostKills, w.seed)
+}
+
+// overHTTP is what the least was shown of that goes over HTTP, 0 if something was
+// not shown at all.
+func (w *torture) overHTTP() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return min(w.count.Bodies, w.count.Torn, w.count.Offsets, w.count.OffsetsChecked, w.count.FetchedBytes)
 }
 
 // torture is a siege by uploaders, and all that they were promised.
