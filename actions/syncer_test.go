@@ -104,7 +104,7 @@ func TestLostHeldBytesAreLostOnce(t *testing.T) {
 			u.mu.Lock()
 			defer u.mu.Unlock()
 			return w.ending
-		}, time.Second, time.Microsecond)
+		}, time.Minute, 100*time.Microsecond)
 		answers := make(chan error, 8)
 		for n := range int64(8) {
 			go func() {
@@ -120,7 +120,7 @@ func TestLostHeldBytesAreLostOnce(t *testing.T) {
 			u.mu.Lock()
 			defer u.mu.Unlock()
 			return u.windowBytes == 800
-		}, time.Second, time.Microsecond)
+		}, time.Minute, 100*time.Microsecond)
 		u.mu.Lock()
 		assert.Equal(t, int64(800), u.written.Prefix(), "what is on its way")
 		u.mu.Unlock()
