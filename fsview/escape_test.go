@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -317,6 +318,9 @@ func TestSwappedDirectory(t *testing.T) {
 					}
 				}
 			})
+			for swaps.Load() == 0 {
+				runtime.Gosched()
+			}
 			const rounds = 240
 			target, made := name(t, "d/placed"), name(t, "d/new/placed")
 			for i := range rounds {
