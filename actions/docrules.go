@@ -16,11 +16,6 @@ func (e *Engine) ruleOf(a DocAction) rule {
 			list, err := s.tree.FileRevisions(who, a.RevisionsOp, now)
 			return &RevisionList{Revisions: list}, err
 		})
-	case *GetRootDir:
-		return answers(func(s *State, who *acl.Subject, now float64) (DocResult, error) {
-			list, err := s.tree.RootDir(who, a.ViewDeleted, e.cfg.Library.HideNoAccess, now)
-			return &DirListing{Listing: list, Root: true}, err
-		})
 	case *CreateDir:
 		id := randomHex(16)
 		return func(s *State, who *acl.Subject, now float64) ([]journal.Fact, DocResult, error) {
@@ -96,6 +91,20 @@ func (s *State) groupDefaults() acl.GroupDefaults {
 func (e *Engine) getDir(c *docCall, a *GetDir) (DocResult, error) {
 	list := string(acl.ActionList)
 	return e.operateDir(c, doctree.DirOp{DirID: a.DirID, Action: &list, ViewDeleted: a.ViewDeleted}, true)
+}
+
+// getRootDir lists the root.
+func (e *Engine) getRootDir(c *docCall, a *GetRootDir) (DocResult, error) {
+	list := &DirListing{Root: true}
+	_, err := e.decideDoc(c, answers(func(s *State, who *acl.Subject, now float64) (_ DocResult, err error) {
+		list.Listing, err = s.tree.RootDir(who, a.ViewDeleted, e.cfg.Library.HideNoAccess, now)
+		return list, err
+	}))
+	if err != nil {
+		return nil, err
+	}
+	list.Sort()
+	return list, nil
 }
 
 // operateDir does something to a directory and all below it.

@@ -126,6 +126,8 @@ func (e *Engine) document(c *docCall) (DocResult, error) {
 		return e.operateDir(c, a.DirOp, false)
 	case *GetDir:
 		return e.getDir(c, a)
+	case *GetRootDir:
+		return e.getRootDir(c, a)
 	case *GetAvatar:
 		return e.getAvatar(c, a)
 	case Shutdown:
