@@ -6,6 +6,11 @@ import "encoding/json"
 // policy user_auth).
 type UserDefaults struct {
 	Rights, Groups Grants
+	// Nickname "" is the user name, Avatar "" the default picture.
+	Nickname, Avatar string
+	// State is StateEnabled or StateDisabled, StateDescription why.
+	State            int
+	StateDescription StateDescription
 	// Restricted, AccessRules and ExternalAccess say who may see the avatar.
 	Restricted                  bool
 	AccessRules, ExternalAccess json.RawMessage
@@ -19,8 +24,8 @@ func shippedUserDefaults() UserDefaults {
 }
 
 // ParseUserDefaults reads default_new_user_rights, default_new_user_groups and
-// the publicity of default_new_user_properties from the content of policy
-// user_auth. Each part that is missing or malformed is as shipped.
+// default_new_user_properties from the content of policy user_auth. Each part
+// that is missing or malformed is as shipped.
 func ParseUserDefaults(policyContent json.RawMessage) UserDefaults {
 	d := shippedUserDefaults()
 	content := members(policyContent)
@@ -30,7 +35,25 @@ func ParseUserDefaults(policyContent json.RawMessage) UserDefaults {
 	if g, err := ParseGrants(content["default_new_user_groups"], MaxGroupName); err == nil {
 		d.Groups = g
 	}
-	publicity := members(members(content["default_new_user_properties"])["publicity"])
+	properties := members(content["default_new_user_properties"])
+	if n, ok := bit(properties["state"]); ok {
+		d.State = n
+	}
+	why := members(properties["state_description"])
+	if v, err := decodeValue(why["time"]); err == nil {
+		if t, ok := expiry(v); ok {
+			d.StateDescription.Time = t
+		}
+	}
+	d.StateDescription.Operator = textWithin(why["operator"], maxUserName)
+	d.StateDescription.Reason = textWithin(why["reason"], maxReason)
+	if s := textWithin(properties["nickname"], maxNickname); s != nil {
+		d.Nickname = *s
+	}
+	if s := textWithin(members(properties["avatar"])["file_id"], maxFileID); s != nil {
+		d.Avatar = *s
+	}
+	publicity := members(properties["publicity"])
 	if v, err := decodeValue(publicity["restricted"]); err == nil {
 		if is, ok := boolean(v); ok {
 			d.Restricted = is
@@ -73,6 +96,15 @@ func ParseGroupDefaults(policyContent json.RawMessage) GroupDefaults {
 		d.Members, _ = texts(v)
 	}
 	return d
+}
+
+// textWithin gives a text of at most limit code points; of anything else, nil.
+func textWithin(raw json.RawMessage, limit int) *string {
+	v, err := decodeValue(raw)
+	if s, ok := v.(string); err == nil && ok && !over(s, limit) {
+		return &s
+	}
+	return nil
 }
 
 // members gives the members of an object; of anything else, none.

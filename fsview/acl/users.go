@@ -8,7 +8,8 @@ import (
 
 // NewUser is what a user is made with. Absent members are nil.
 type NewUser struct {
-	// Username has at most 32 code points, Nickname 64, "" is the user name.
+	// Username has at most 32 code points, Nickname 64, "" is the user name,
+	// whatever the default is.
 	// Password is as typed, at most 1024; it is looked at, not kept.
 	Username, Password, Nickname *string
 	// Rights and Groups are as ParseGrants reads them.
@@ -27,6 +28,9 @@ func (a *Accounts) CreateUser(who *Subject, n NewUser, notBefore int64) ([]journ
 		return nil, CodeMissing
 	}
 	name := *n.Username
+	if n.Nickname == nil {
+		n.Nickname = &n.Defaults.Nickname
+	}
 	nickname, err := nicknameOf(name, n.Nickname)
 	_, taken := a.users[name]
 	custom := !absent(n.Rights) || !absent(n.Groups)
@@ -67,6 +71,15 @@ func (a *Accounts) CreateUser(who *Subject, n NewUser, notBefore int64) ([]journ
 	}
 	if len(groups) > 0 {
 		facts = append(facts, fact(KindUserGroupsSet, userGroupsSet{name, groups}))
+	}
+	if d := n.Defaults; d.State != StateEnabled || d.StateDescription != (StateDescription{}) {
+		facts = append(facts, fact(KindUserStatusSet, userStatusSet{
+			User: name, State: d.State, Time: d.StateDescription.Time,
+			Operator: d.StateDescription.Operator, Reason: d.StateDescription.Reason,
+		}))
+	}
+	if n.Defaults.Avatar != "" {
+		facts = append(facts, fact(KindUserAvatarSet, userAvatarSet{name, n.Defaults.Avatar}))
 	}
 	return facts, nil
 }

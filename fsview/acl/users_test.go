@@ -100,6 +100,39 @@ func TestCreateUser(t *testing.T) {
 	}
 }
 
+// What a policy says of new users beside grants, and who chose a nickname.
+func TestCreateUserWithProperties(t *testing.T) {
+	for _, c := range []struct {
+		shows    string
+		nickname *string
+		want     string
+	}{
+		{"no nickname given", nil, "default"},
+		{"one given", new("own"), "own"},
+		{"an empty one given", new(""), "new"},
+	} {
+		t.Run(c.shows, func(t *testing.T) {
+			b := newDaemon(t)
+			d := shippedUserDefaults()
+			d.Nickname, d.Avatar = "default", "f"
+			d.State, d.StateDescription = StateDisabled, StateDescription{7, new("admin"), new("to be let in")}
+			facts, err := b.CreateUser(with(RightCreateUser), NewUser{
+				Username: new("new"), Password: new("p"), Nickname: c.nickname, Defaults: d, Verifier: "v",
+			}, nowU)
+			require.NoError(t, err)
+			b.apply(facts...)
+			u, ok := b.User("new")
+			require.True(t, ok)
+			assert.Equal(t, User{
+				Name: "new", Nickname: c.want, State: StateDisabled, StateDescription: d.StateDescription,
+				Verifier: "v", NotBefore: nowU + 1, Rights: Grants{}, Groups: Grants{}, Avatar: "f",
+				Restricted: true, Publicity: NewAccess(d.AccessRules, d.ExternalAccess),
+			}, u)
+			assert.False(t, b.Accepts(Claims{Subject: "new", Issued: nowU + 1}, "new"))
+		})
+	}
+}
+
 func TestParseUserDefaults(t *testing.T) {
 	shipped := UserDefaults{Rights: Grants{}, Groups: Grants{}, Restricted: true, AccessRules: given(`{"read":[]}`), ExternalAccess: given(`{}`)}
 	for _, c := range []struct {
@@ -109,9 +142,15 @@ func TestParseUserDefaults(t *testing.T) {
 		{"no policy", ``, nil},
 		{"not an object", `[]`, nil},
 		{"as shipped", `{"default_new_user_groups":{},"default_new_user_rights":{},"default_new_user_properties":{"state":0,"publicity":{"restricted":true,"access_rules":{"read":[]},"external_access":{}}},"sleep_when_login_fail":3}`, nil},
-		{"all set", `{"default_new_user_groups":["g"],"default_new_user_rights":{"r":5},"default_new_user_properties":{"publicity":{"restricted":false,"access_rules":{},"external_access":{"users":{}}}}}`, func(d *UserDefaults) {
-			*d = UserDefaults{Rights: Grants{"r": {Expire: 5}}, Groups: Grants{"g": {}}, AccessRules: given(`{}`), ExternalAccess: given(`{"users":{}}`)}
+		{"all set", `{"default_new_user_groups":["g"],"default_new_user_rights":{"r":5},"default_new_user_properties":{"state":1,"state_description":{"time":7,"operator":"o","reason":"r"},"nickname":"n","avatar":{"file_id":"f"},"publicity":{"restricted":false,"access_rules":{},"external_access":{"users":{}}}}}`, func(d *UserDefaults) {
+			*d = UserDefaults{
+				Rights: Grants{"r": {Expire: 5}}, Groups: Grants{"g": {}}, Nickname: "n", Avatar: "f",
+				State: StateDisabled, StateDescription: StateDescription{7, new("o"), new("r")},
+				AccessRules: given(`{}`), ExternalAccess: given(`{"users":{}}`),
+			}
 		}},
+		{"bad properties", `{"default_new_user_properties":{"state":2,"state_description":{"time":"x","operator":5,"reason":[]},"nickname":"` + strings.Repeat("n", 65) + `","avatar":{"file_id":"` + strings.Repeat("f", 65) + `"}}}`, nil},
+		{"properties of no shape", `{"default_new_user_properties":{"state_description":5,"avatar":"f"}}`, nil},
 		{"bad grants", `{"default_new_user_groups":5,"default_new_user_rights":["r"]}`, func(d *UserDefaults) { d.Rights = Grants{"r": {}} }},
 		{"bad parts of publicity", `{"default_new_user_properties":{"publicity":{"restricted":0,"access_rules":{"read":5},"external_access":7}}}`, func(d *UserDefaults) { d.Restricted = false }},
 		{"nulls", `{"default_new_user_groups":null,"default_new_user_properties":{"publicity":{"restricted":null,"access_rules":null,"external_access":null}}}`, nil},
