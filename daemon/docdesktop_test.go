@@ -3,8 +3,11 @@ package daemon
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +47,81 @@ func (d *desktop) opened(r docwire.Reply, key string) *actions.TaskOpened {
 	d.t.Helper()
 	m := assertTask(d.t, r, key)
 	return &actions.TaskOpened{ID: m.ID, Token: m.Token, FakeName: m.Filename[key]}
+}
+
+// drained is a connection that is read as desktop programs read theirs: once
+// something is there, all that is there, which they take for a message. A reader of
+// pieces is told its end by an empty one.
+type drained struct {
+	net.Conn
+	left []byte
+	ends bool
+}
+
+func (d *drained) Read(p []byte) (int, error) {
+	switch {
+	case len(d.left) == 0 && d.ends:
+		d.ends = false
+		return 0, nil
+	case len(d.left) == 0:
+		if err := d.drain(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, d.left)
+	d.left, d.ends = d.left[n:], n == len(p) // a short one ends the message by itself
+	return n, nil
+}
+
+func (d *drained) drain() error {
+	rc, err := d.Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var part [docwire.SliceSize]byte
+	var failed error
+	err = rc.Read(func(fd uintptr) bool {
+		for {
+			n, err := syscall.Read(int(fd), part[:])
+			switch {
+			case n > 0:
+				d.left = append(d.left, part[:n]...)
+				continue
+			case err == nil:
+				failed = io.EOF
+			case err != syscall.EAGAIN:
+				failed = err
+			}
+			return len(d.left) > 0 || failed != nil
+		}
+	})
+	if len(d.left) > 0 {
+		return nil
+	}
+	return errors.Join(err, failed)
+}
+
+// Desktop programs take what is there for the whole of a reply: it has to come at
+// once, and still in slices for those who look for a short one.
+func TestDesktopReadsWhatIsThere(t *testing.T) {
+	r := runDocs(t, func(c *Config) { c.CFMSKeyExchange = overX25519 })
+	tcp, err := net.Dial("tcp", r.listening["cfms"])
+	require.NoError(t, err)
+	defer tcp.Close()
+	require.NoError(t, tcp.SetDeadline(time.Now().Add(patience)))
+	c := docwire.NewClient(&drained{Conn: tcp})
+	require.NoError(t, c.Handshake())
+	ask := func(name string, data any) docwire.Reply {
+		text, err := c.Call(docwire.AppendRequest(nil, name, data, "", r.token, ""))
+		require.NoError(t, err)
+		return parseDoc(t, string(text))
+	}
+	for i := range 50 { // fewer bytes than what goes out before the first is acknowledged
+		require.Equal(t, 0, ask("createDir", map[string]string{"name": fmt.Sprint("folder ", i)}).Code)
+	}
+	for range 200 {
+		require.Len(t, cut(ask("getRootDir", nil).Raw["dir_data"]), 51)
+	}
 }
 
 // TestDesktopClient is one visit of a desktop client: it writes 50,000 bytes over

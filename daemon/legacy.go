@@ -40,7 +40,8 @@ func (s *server) startLegacy(addr string) (service, string, error) {
 	// IPv4 addresses only.
 	listen := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: legacyKeepAlive, Interval: legacyKeepAlive,
-	}}
+	}, Control: limitSegments}
+	listen.SetMultipathTCP(false) // its sockets have no segments of their own
 	ln, err := listen.Listen(s.life, "tcp", addr)
 	if err != nil {
 		return nil, "", err

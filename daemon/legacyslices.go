@@ -3,10 +3,36 @@ package daemon
 import (
 	"errors"
 	"os"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"waybill/daemon/docwire"
 )
+
+// Shipped clients read one slice and then either more until a read is short, or,
+// as desktop programs do, whatever is there at that moment. The former must not
+// get a part of a slice before the end, the latter must find all of the message.
+// So it is written at once where the system cuts it into slices by itself, and not
+// elsewhere because the peer's window ends there; else slice by slice, which is too
+// late for the latter now and then.
+
+// segmentLimit makes a slice of every segment of a connection with timestamps,
+// which take 12 bytes of it.
+const segmentLimit = docwire.SliceSize + 12
+
+// limitSegments sets it for the connections of a listener. Without it everything
+// works, only less well.
+func limitSegments(_, _ string, rc syscall.RawConn) error {
+	return rc.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, segmentLimit)
+	})
+}
+
+// atOnce is the longest message in slices that is written at once: what a window
+// mostly holds.
+const atOnce = 60
 
 // send encrypts a text and writes it as clients can read it.
 func (c *legacyConn) send(text []byte) error {
@@ -14,7 +40,11 @@ func (c *legacyConn) send(text []byte) error {
 	c.peer.due()
 	c.sending.Store(true)
 	defer c.sending.Store(false)
-	if err := docwire.WriteSlices(sliceWriter{c}, msg); err != nil {
+	together := 1
+	if segment, window := c.peer.takes(); segment == docwire.SliceSize && len(msg) <= min(window, atOnce*docwire.SliceSize) {
+		together = atOnce
+	}
+	if err := docwire.WriteSlices(sliceWriter{c}, msg, together); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.l.s.metrics.slowClosed.Inc()
 		}
@@ -24,7 +54,7 @@ func (c *legacyConn) send(text []byte) error {
 	return nil
 }
 
-// sliceWriter writes each slice only once the kernel has sent those before it, which
+// sliceWriter writes each time only once the kernel has sent what came before, which
 // Go's TCP_NODELAY makes it do at once if it can. Else it joins what waits to
 // be sent and cuts it elsewhere: the client gets a part of a slice, takes it
 // for the end of the message, and is lost.

@@ -92,6 +92,25 @@ func (p *peer) unsent() (n int, err error) {
 	return n, errors.Join(cerr, err)
 }
 
+// takes is how many bytes a full segment to the peer carries, and how many bytes it
+// takes now; zeros if that is not known.
+func (p *peer) takes() (segment, window int) {
+	tcp, ok := p.Conn.(*net.TCPConn)
+	if !ok {
+		return 0, 0
+	}
+	rc, err := tcp.SyscallConn()
+	if err != nil {
+		return 0, 0
+	}
+	_ = rc.Control(func(fd uintptr) { // the connection is closed if this fails
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			segment, window = int(info.Snd_mss), int(info.Snd_wnd)
+		}
+	})
+	return segment, window
+}
+
 // peer is a TCP connection that knows when it last moved a byte, and on which
 // a write fails after stall without progress rather than after a time in all:
 // a slow reader is no dead one.

@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// sliceSize is how much shipped clients read at a time; a read that yields
+	// SliceSize is how much shipped clients read at a time; a read that yields
 	// less ends the message for them (CFMS.md §1.2 "Writing").
-	sliceSize = 1024
-	// fillSpaces behind a text move its message off a multiple of sliceSize,
+	SliceSize = 1024
+	// fillSpaces behind a text move its message off a multiple of SliceSize,
 	// after which a client would wait for more.
 	fillSpaces = aes.BlockSize
 )
@@ -50,7 +50,7 @@ func (k SessionKey) GoString() string { return k.String() }
 // it should be one that spaces do not change. dst and text must not overlap.
 func (k SessionKey) AppendMessage(dst, text []byte) []byte {
 	spaces := 0
-	if sealedLen(len(text))%sliceSize == 0 {
+	if sealedLen(len(text))%SliceSize == 0 {
 		spaces = fillSpaces
 	}
 	return k.seal(dst, freshIV(), text, spaces)
@@ -81,11 +81,12 @@ func (k SessionKey) seal(dst []byte, iv [aes.BlockSize]byte, text []byte, spaces
 	return dst
 }
 
-// WriteSlices writes one message to w in writes of exactly 1024 bytes, the rest
-// last, which is how shipped clients can read it (CFMS.md §1.2 "Writing"). If w
-// is a socket it needs TCP_NODELAY, or the slices are joined on their way.
-func WriteSlices(w io.Writer, msg []byte) error {
-	for part := range slices.Chunk(msg, sliceSize) {
+// WriteSlices writes one message to w in writes of so many slices of 1024 bytes,
+// the rest last, which is how shipped clients can read it (CFMS.md §1.2
+// "Writing"). If w is a socket it needs TCP_NODELAY, or the slices are joined on
+// their way; together is more than 1 only where something cuts them apart again.
+func WriteSlices(w io.Writer, msg []byte, together int) error {
+	for part := range slices.Chunk(msg, together*SliceSize) {
 		if _, err := w.Write(part); err != nil {
 			return fmt.Errorf("write a message of %d bytes: %w", len(msg), err)
 		}

@@ -80,13 +80,13 @@ func TestMessageSizes(t *testing.T) {
 		assert.Equal(t, want, sealedLen(n), "%d bytes of text", n)
 	}
 	key := vectorKey(t)
-	for n := range 3 * sliceSize {
+	for n := range 3 * SliceSize {
 		text := bytes.Repeat([]byte{'x'}, n)
 		msg := key.AppendMessage(nil, text)
-		require.NotZero(t, len(msg)%sliceSize, "%d bytes of text", n)
+		require.NotZero(t, len(msg)%SliceSize, "%d bytes of text", n)
 		got, err := openMessage(key, msg)
 		require.NoError(t, err)
-		if r := n % sliceSize; r >= 992 && r <= 1007 {
+		if r := n % SliceSize; r >= 992 && r <= 1007 {
 			require.Equal(t, sealedLen(n)+fillSpaces, len(msg))
 			text = append(text, bytes.Repeat([]byte{' '}, fillSpaces)...)
 		}
@@ -141,21 +141,23 @@ func (w *recordedWrites) Write(p []byte) (int, error) {
 }
 
 func TestWriteSlices(t *testing.T) {
-	for _, n := range []int{0, 1, 1023, 1024, 1040, 2048, 5000} {
-		var w recordedWrites
-		msg := countingBytes(0, n)
-		require.NoError(t, WriteSlices(&w, msg))
-		assert.Equal(t, string(msg), string(bytes.Join(w.parts, nil)))
-		for i, part := range w.parts {
-			if i < len(w.parts)-1 {
-				assert.Len(t, part, sliceSize)
-			} else {
-				assert.LessOrEqual(t, len(part), sliceSize)
+	for _, together := range []int{1, 3} {
+		for _, n := range []int{0, 1, 1023, 1024, 1040, 2048, 5000} {
+			var w recordedWrites
+			msg := countingBytes(0, n)
+			require.NoError(t, WriteSlices(&w, msg, together))
+			assert.Equal(t, string(msg), string(bytes.Join(w.parts, nil)))
+			for i, part := range w.parts {
+				if i < len(w.parts)-1 {
+					assert.Len(t, part, together*SliceSize)
+				} else {
+					assert.LessOrEqual(t, len(part), together*SliceSize)
+				}
 			}
 		}
 	}
 	broken := errors.New("broken")
-	assert.ErrorIs(t, WriteSlices(&recordedWrites{fail: broken}, []byte("x")), broken)
+	assert.ErrorIs(t, WriteSlices(&recordedWrites{fail: broken}, []byte("x"), 1), broken)
 }
 
 // slowPadding checks padding the plain way.

@@ -496,11 +496,11 @@ func BenchmarkSplitMebibyte(b *testing.B) {
 	b.SetBytes(UserLimit)
 	b.ReportAllocs()
 	for b.Loop() {
-		for i := 0; i < len(msg); i += sliceSize {
+		for i := 0; i < len(msg); i += SliceSize {
 			if _, err := s.Next(); err != ErrPartial {
 				b.Fatal(err)
 			}
-			s.Feed(msg[i : i+sliceSize])
+			s.Feed(msg[i : i+SliceSize])
 		}
 		if text, err := s.Next(); err != nil || len(text) != UserLimit-17 {
 			b.Fatal(err)

@@ -116,7 +116,7 @@ func TestOffer(t *testing.T) {
 		k := serverKey(t, m)
 		offer := string(k.offer)
 		assert.Len(t, offer, size)
-		assert.Less(t, len(offer), sliceSize)
+		assert.Less(t, len(offer), SliceSize)
 		assert.True(t, strings.HasPrefix(offer, `{"msg": "enableEncryption", "method": "`+string(m)+`", "public_key": "`), offer)
 		assert.True(t, strings.HasSuffix(offer, `", "code": 0}`), offer)
 		for _, c := range offer {

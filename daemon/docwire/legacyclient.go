@@ -87,7 +87,7 @@ func (c *Client) Receive() ([]byte, error) {
 // read returns one reply as it was sent.
 func (c *Client) read() ([]byte, error) {
 	var msg []byte
-	part := make([]byte, sliceSize)
+	part := make([]byte, SliceSize)
 	for len(msg) < maxClientReply {
 		n, err := c.conn.Read(part)
 		msg = append(msg, part[:n]...)
@@ -96,7 +96,7 @@ func (c *Client) read() ([]byte, error) {
 			return nil, io.ErrUnexpectedEOF
 		case n == 0 && err != nil:
 			return nil, err
-		case n < sliceSize:
+		case n < SliceSize:
 			return msg, nil
 		}
 	}

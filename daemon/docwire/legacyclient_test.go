@@ -74,7 +74,7 @@ func (e *echoServer) serve(silent bool) bool {
 		text = []byte(Unreadable)
 	}
 	session, _ := e.h.Session()
-	require.NoError(e.t, WriteSlices(&e.out, session.AppendMessage(nil, text)))
+	require.NoError(e.t, WriteSlices(&e.out, session.AppendMessage(nil, text), 1))
 	return true
 }
 
@@ -87,7 +87,7 @@ func TestClient(t *testing.T) {
 			method, offered := c.Offered()
 			assert.Equal(t, m, method)
 			assert.Contains(t, strings.ReplaceAll(string(serverKey(t, m).offer), `\n`, "\n"), offered)
-			for _, edge := range []int{64, sliceSize, 2 * sliceSize, 3 * sliceSize} {
+			for _, edge := range []int{64, SliceSize, 2 * SliceSize, 3 * SliceSize} {
 				for n := edge - 56; n < edge+32; n++ {
 					text := string(jsonOfLen(n))
 					reply, err := c.Call([]byte(text))
