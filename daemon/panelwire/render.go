@@ -198,7 +198,10 @@ func appendJob(dst []byte, j *actions.JobStatus, opt Options, env Envelope) []by
 	code, text := actions.CodeOK, "" // while it is not known yet
 	switch j.State {
 	case "ok":
-		if env == IDEnvelope {
+		switch { // a message says why there is no data
+		case j.Message != "":
+			text = message(actions.CodeOK, j.Message)
+		case env == IDEnvelope:
 			text = codes[actions.CodeOK].name
 		}
 	case "error":

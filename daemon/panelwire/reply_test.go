@@ -167,6 +167,7 @@ func TestResults(t *testing.T) {
 		{&actions.JobStatus{State: "queued"}, `{"state":"queued","retcode":0,"message":"","data":{}}`},
 		{&actions.JobStatus{State: "running"}, `{"state":"running","retcode":0,"message":"","data":{}}`},
 		{&actions.JobStatus{State: "ok", Code: actions.CodeOK, Result: &actions.ChunkStored{Done: true, Received: 5}}, `{"state":"ok","retcode":0,"message":"Ok","data":{"done":true,"received":5}}`},
+		{&actions.JobStatus{State: "ok", Code: actions.CodeOK, Message: "no data", Result: actions.Empty{}}, `{"state":"ok","retcode":0,"message":"Ok: no data","data":{}}`},
 		{&actions.JobStatus{State: "error", Code: actions.CodeNotFound, Message: "x"}, `{"state":"error","retcode":21001,"message":"File Not Found: x","data":{}}`},
 	} {
 		got := string(appendResult(nil, c.res, Options{DownloadURL: url}, IDEnvelope))
