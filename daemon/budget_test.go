@@ -8,6 +8,7 @@ import (
 )
 
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	newcomer := func() *conn { return newConn(nil, &peer{}, "") }
 	reader := func() *conn {
 		c := newcomer()
@@ -89,6 +90,7 @@ func TestBudget(t *testing.T) {
 }
 
 func TestBuffers(t *testing.T) {
+	t.Parallel()
 	var b buffers
 	for _, n := range []int{0, 1, smallBuffer, smallBuffer + 1, messageBuffer, messageBuffer + 1, 1 << 20, 1<<20 + 1, 16 << 20} {
 		p := b.get(n)

@@ -24,6 +24,7 @@ const nilID = "00000000-0000-0000-0000-000000000000"
 
 // Everything of PROTOCOL.md §2.3, in both envelopes, as it goes over the wire.
 func TestRefusalsBeforeAnActionRuns(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	p := r.panel(r.subtoken(url.Values{"permissions": {"mcsl.daemon.file.upload"}, "subject": {"s"}}))
 	for _, c := range []struct {
@@ -73,6 +74,7 @@ func TestRefusalsBeforeAnActionRuns(t *testing.T) {
 }
 
 func TestFramesAndPackets(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	p := r.panel(r.token)
 	id, err := sessions.ParseID(p.upload("f", 8))
@@ -98,6 +100,7 @@ func TestFramesAndPackets(t *testing.T) {
 }
 
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	r := run(t, func(c *Config) { c.MaxMessage = 1 << 20 })
 	sub := r.subtoken(url.Values{"subject": {"ci"}})
 	t.Run("only ping and login", func(t *testing.T) {
@@ -188,6 +191,7 @@ func (r *rig) metrics() string {
 }
 
 func TestStrangerRunsOutOfTime(t *testing.T) {
+	t.Parallel()
 	r := run(t, func(c *Config) { c.LoginWithin, c.PingEvery = 50*time.Millisecond, 100*time.Millisecond })
 	known := r.panel(r.token)
 	code, _ := r.panel("").closed()
@@ -196,6 +200,7 @@ func TestStrangerRunsOutOfTime(t *testing.T) {
 }
 
 func TestMessageLimit(t *testing.T) {
+	t.Parallel()
 	const limit = 3<<20 + 17
 	r := run(t, func(c *Config) { c.MaxMessage = limit })
 	fill := func(n int) string {
@@ -267,6 +272,7 @@ func (b *blocked) release() {
 }
 
 func TestOrderOfOneKey(t *testing.T) {
+	t.Parallel()
 	b := runBlocked(t, nil)
 	p := b.panel(b.token)
 	id := p.upload("dir/f", 8)
@@ -303,6 +309,7 @@ func TestOrderOfOneKey(t *testing.T) {
 
 // In a window that completes the file, the chunk that arrived last says done.
 func TestDoneIsTheLastToArrive(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	p := r.panel(r.token)
 	data := random(64 << 10)
@@ -327,6 +334,7 @@ func TestDoneIsTheLastToArrive(t *testing.T) {
 // Requests with neither id nor echo are answered in the order they came,
 // refusals and upload frames included, while others overtake them.
 func TestOrderlessAreAnsweredInTurn(t *testing.T) {
+	t.Parallel()
 	b := runBlocked(t, nil)
 	p := b.panel(b.token)
 	id := p.upload("f", 8)
@@ -351,6 +359,7 @@ func TestOrderlessAreAnsweredInTurn(t *testing.T) {
 
 // A reply that waits for an earlier one's turn is waited for in its turn.
 func TestStatusBehindAReplyThatWaits(t *testing.T) {
+	t.Parallel()
 	var held atomic.Value
 	held.Store("")
 	entered, hold := make(chan struct{}, 1), make(chan struct{})
@@ -391,6 +400,7 @@ func TestStatusBehindAReplyThatWaits(t *testing.T) {
 }
 
 func TestTooManyPending(t *testing.T) {
+	t.Parallel()
 	b := runBlocked(t, func(c *Config) { c.MaxPending = 4 })
 	p := b.panel(b.token)
 	id := p.upload("f", 100)
@@ -423,6 +433,7 @@ func TestTooManyPending(t *testing.T) {
 }
 
 func TestInTheBackground(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	p := r.panel(r.token)
 	var job struct {
@@ -453,6 +464,7 @@ type opened struct {
 
 // Nothing a client sends brings the daemon down or out of step.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	rng := rand.New(rand.NewPCG(1, 2))
 	good := string(panelwire.AppendRequest(nil, "x", "file_upload_request", map[string]any{"path": "a", "size": 5}))

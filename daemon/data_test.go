@@ -111,6 +111,7 @@ func one(t testing.TB, body string, h http.Header) {
 }
 
 func TestUploadPut(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(100_000)
 	up := r.opens("a/whole", len(data))
@@ -157,6 +158,7 @@ func TestUploadPut(t *testing.T) {
 }
 
 func TestUploadMissingIsBounded(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	up := r.opens("gaps", 1000)
 	for i := 1; i < 200; i += 2 {
@@ -169,6 +171,7 @@ func TestUploadMissingIsBounded(t *testing.T) {
 }
 
 func TestUploadHeaders(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	up := r.opens("f", 100)
 	ten := strings.Repeat("x", 10)
@@ -275,6 +278,7 @@ func tusHeader(offset int) []string {
 
 // A body that breaks off keeps what came, however it breaks.
 func TestTornBodies(t *testing.T) {
+	t.Parallel()
 	data := random(600_000)
 	sum := sha1.Sum(data)
 	for name, open := range map[string]func(r *taskRig) (*slow, string){
@@ -374,6 +378,7 @@ func TestSlowTransfers(t *testing.T) {
 }
 
 func TestDownloadGet(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(100_000)
 	require.NoError(t, os.MkdirAll(r.at("dir"), 0o755))
@@ -470,6 +475,7 @@ func TestDownloadGet(t *testing.T) {
 }
 
 func TestSignedAddress(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	require.NoError(t, os.WriteFile(r.at("f"), []byte("content"), 0o600))
 	_, signed := r.downloads("f")
@@ -515,6 +521,7 @@ func late(a *authority, path string) (string, url.Values) {
 // A file that is replaced goes on to whoever reads it, and to nobody else; one that
 // is written to ends.
 func TestDownloadReplaced(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old, data := random(64<<20), random(1000)
 	require.NoError(t, os.WriteFile(r.at("f"), old, 0o600))
@@ -565,6 +572,7 @@ func TestDownloadReplaced(t *testing.T) {
 }
 
 func TestDataOptions(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	for path, want := range map[string]string{downloadPath + "x": "GET", uploadPath + "x": "PATCH", tusPath: "POST", tusPath + "x": "DELETE", "/tus": "HEAD"} {
 		code, body, h := r.do("OPTIONS", path, "", "Origin", "https://elsewhere.example", "Access-Control-Request-Method", want)
@@ -583,6 +591,7 @@ func TestDataOptions(t *testing.T) {
 }
 
 func TestTusWhole(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.TusTimeout = time.Hour })
 	data := random(100_000)
 	given := meta("path", "a/b.bin", "sha1", strings.ToUpper(hexSHA1(data)), "kind", "test") + ",flag"
@@ -631,6 +640,7 @@ func TestTusWhole(t *testing.T) {
 }
 
 func TestTusCreation(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.Limits.MaxFileSize = 1000 })
 	require.NoError(t, os.Mkdir(r.at("dir"), 0o755))
 	require.NoError(t, os.WriteFile(r.at("file"), nil, 0o600))
@@ -713,6 +723,7 @@ func TestTusCreation(t *testing.T) {
 // A client whose creation was done and not answered can but create again: that must
 // not find its own name taken.
 func TestTusCreatedAgain(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	ann := r.subtoken(url.Values{"subject": {"ann"}})
 	create := func(token, name string, size int) (int, string) {
@@ -764,6 +775,7 @@ func TestTusCreatedAgain(t *testing.T) {
 }
 
 func TestTusDeferredLength(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(50_000)
 	code, _, h := r.tus("POST", tusPath, "", headerDefer, "1", headerMetadata, meta("path", "f"))
@@ -793,6 +805,7 @@ func TestTusDeferredLength(t *testing.T) {
 }
 
 func TestTusChecksum(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(90_000)
 	up := r.creates(len(data), headerMetadata, meta("path", "f"))
@@ -825,6 +838,7 @@ func TestTusChecksum(t *testing.T) {
 }
 
 func TestTusHeaders(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	up := r.creates(10)
 	own := r.subtoken(url.Values{"permissions": {"mcsl.daemon.file.upload"}})
@@ -880,6 +894,7 @@ func TestTusHeaders(t *testing.T) {
 }
 
 func TestTusTermination(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	up := r.creates(100, headerMetadata, meta("path", "f"))
 	s := r.slow("PATCH", up, 100, tusHeader(0)...)
@@ -903,6 +918,7 @@ func TestTusTermination(t *testing.T) {
 }
 
 func TestTusExpiration(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.TusTimeout = time.Hour })
 	up := r.creates(100)
 	r.clock.advance(59 * time.Minute)
@@ -917,6 +933,7 @@ func TestTusExpiration(t *testing.T) {
 // A later PATCH ends the one before: a client that has lost its line need not wait
 // for the daemon to notice.
 func TestTusTakesOver(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(400_000)
 	up := r.creates(len(data), headerMetadata, meta("path", "f"))
@@ -944,6 +961,7 @@ func TestTusTakesOver(t *testing.T) {
 
 // HEAD tells what is durable and disturbs nothing, however often it comes.
 func TestHeadsDuringAPatch(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(24 << 20)
 	up := r.creates(len(data), headerMetadata, meta("path", "f", "sha1", hexSHA1(data)))
@@ -995,6 +1013,7 @@ func checksumOf(b []byte) string {
 
 // A failing disk: what is told and what is kept.
 func TestDataFaults(t *testing.T) {
+	t.Parallel()
 	var failing atomic.Value
 	failing.Store("")
 	var errno atomic.Value
@@ -1038,6 +1057,7 @@ func TestDataFaults(t *testing.T) {
 // Bytes that somebody else completed, and that are not in their place, are not
 // acknowledged as a whole file: it may still come to nothing.
 func TestCompletedByAnother(t *testing.T) {
+	t.Parallel()
 	var failing atomic.Bool
 	r := runTasks(t, func(c *Config) {
 		c.FileFault = func(op, _ string, do func() error) error {
@@ -1077,6 +1097,7 @@ func retry(r *taskRig) bool {
 
 // A journal that fails answers nothing more.
 func TestDataAndAFailedJournal(t *testing.T) {
+	t.Parallel()
 	var failing atomic.Bool
 	r := runTasks(t, func(c *Config) {
 		c.JournalFault = func(_ string, do func() error) error {
@@ -1101,6 +1122,7 @@ func TestDataAndAFailedJournal(t *testing.T) {
 
 // A stop waits for what is under way, not for ever, and keeps what came.
 func TestDataAndAStop(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.ShutdownGrace = 2 * time.Second })
 	data := random(100_000)
 	slowly := r.creates(len(data), headerMetadata, meta("path", "slowly"))
@@ -1140,6 +1162,7 @@ func TestDataAndAStop(t *testing.T) {
 
 // Refusals come before the body.
 func TestRefusedBeforeTheBody(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	up := r.opens("f", 100)
 	for name, header := range map[string][]string{
@@ -1168,6 +1191,7 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 // A daemon that starts or stops does not make clients of tus give up what they
 // have: of HEAD they understand 423 alone.
 func TestTusWhileStarting(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	ask := func(s *server, method, path string) int {
 		f := new(front)
@@ -1194,6 +1218,7 @@ func TestTusWhileStarting(t *testing.T) {
 // A body without a length that turns out to be too long is refused, and not
 // answered like one that came to its end.
 func TestTooLongAfterAll(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	for name, header := range map[string][]string{
 		"creation": append(tusHeader(0), headerLength, "10"),
@@ -1226,6 +1251,7 @@ func TestTooLongAfterAll(t *testing.T) {
 // What nobody asked to read is not waited for, whoever sends it: a stranger could
 // keep the connection for ever, and with as many as there may be all others out.
 func TestBodiesThatNobodyReads(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	for _, request := range []string{
 		"POST /nowhere", "GET /healthz", "GET /info", "GET /metrics", "GET /journal", "GET /api/v1?token=x", "POST /info",
@@ -1245,6 +1271,7 @@ func TestBodiesThatNobodyReads(t *testing.T) {
 
 // Every code is some status.
 func TestDataStatus(t *testing.T) {
+	t.Parallel()
 	for _, code := range actions.Codes() {
 		status, line := dataStatus(&actions.Error{Code: code})
 		assert.NotEmpty(t, line)
@@ -1256,6 +1283,7 @@ func TestDataStatus(t *testing.T) {
 }
 
 func TestCurlUpAndDown(t *testing.T) {
+	t.Parallel()
 	c := newCurl(t)
 	r := runTasks(t, nil)
 	data := random(3<<20 + 77)

@@ -185,6 +185,7 @@ func (s *sample) leave() {
 // the daemon was stopped and started again between two rounds the same, with
 // its first token.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{overRSA, overX25519, overWebSocket} {
 		for _, version := range []string{"A", "B"} {
 			t.Run(transport+" "+version, func(t *testing.T) {

@@ -104,6 +104,7 @@ func (d *drained) drain() error {
 // Desktop programs take what is there for the whole of a reply: it has to come at
 // once, and still in slices for those who look for a short one.
 func TestDesktopReadsWhatIsThere(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.CFMSKeyExchange = overX25519 })
 	tcp, err := net.Dial("tcp", r.listening["cfms"])
 	require.NoError(t, err)
@@ -127,6 +128,7 @@ func TestDesktopReadsWhatIsThere(t *testing.T) {
 // TestDesktopClient is one visit of a desktop client: it writes 50,000 bytes over
 // FTPS, ends them by closing the connection under TLS, and reads them back.
 func TestDesktopClient(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.CFMSKeyExchange, c.FTPListen = overRSA, "127.0.0.1:0" })
 	ftp := &taskRig{rig: r}
 	d := &desktop{docPanel: r.docs(overRSA)}

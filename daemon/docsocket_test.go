@@ -65,6 +65,7 @@ func (p *docPanel) traced(id string) string {
 }
 
 func TestDocSocketHandshake(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	code, _, header := r.do("GET", "/cfms/v1", "")
 	assert.Equal(t, http.StatusUpgradeRequired, code)
@@ -83,6 +84,7 @@ func TestDocSocketHandshake(t *testing.T) {
 // Replies come in the order of the requests, of which 64 wait beside the one
 // that runs; then reading stops.
 func TestDocSocketOrder(t *testing.T) {
+	t.Parallel()
 	gate := newCommits(t)
 	r := runDocs(t, func(c *Config) { c.JournalFault = gate.step })
 	p := r.main(r.docSocket())
@@ -112,6 +114,7 @@ func TestDocSocketOrder(t *testing.T) {
 
 // Many bytes wait no more than many requests.
 func TestDocSocketHoldsFewBytes(t *testing.T) {
+	t.Parallel()
 	gate := newCommits(t)
 	r := runDocs(t, func(c *Config) { c.JournalFault = gate.step })
 	p := r.main(r.docSocket())
@@ -140,6 +143,7 @@ func TestDocSocketHoldsFewBytes(t *testing.T) {
 }
 
 func TestDocSocketMessageLimits(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	text := func(n int) string { return `"` + strings.Repeat("x", n-2) + `"` }
 	tooLong := func(p *docPanel, n int) {
@@ -195,6 +199,7 @@ func TestDocSocketMessageLimits(t *testing.T) {
 }
 
 func TestDocSocketWrongMessages(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	for name, c := range map[string]struct {
 		kind websocket.MessageType
@@ -225,6 +230,7 @@ func TestDocSocketWrongMessages(t *testing.T) {
 }
 
 func TestDocSocketLoginInTime(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.LoginWithin, c.PingEvery = 2*time.Second, 100*time.Millisecond })
 	known := r.main(r.docSocket())
 	known.ok("getRootDir", nil, nil)
@@ -240,6 +246,7 @@ func TestDocSocketLoginInTime(t *testing.T) {
 }
 
 func TestDocSocketStrangers(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	gauge := func(state string) float64 {
 		return r.gauge(`document_connections{state="` + state + `",transport="websocket"}`)
@@ -272,6 +279,7 @@ func TestDocSocketStrangers(t *testing.T) {
 
 // What comes behind a disconnect is dropped, whatever it is.
 func TestDocSocketDisconnect(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	p := r.main(r.docSocket())
 	for _, text := range []string{
@@ -289,6 +297,7 @@ func TestDocSocketDisconnect(t *testing.T) {
 }
 
 func TestDocSocketStop(t *testing.T) {
+	t.Parallel()
 	gate := newCommits(t)
 	r := runDocs(t, func(c *Config) { c.JournalFault = gate.step })
 	idle, busy := r.main(r.docSocket()), r.main(r.docSocket())
@@ -325,6 +334,7 @@ func TestDocSocketStop(t *testing.T) {
 
 // When the journal fails, nobody is answered.
 func TestDocsWhenTheJournalFails(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{overWebSocket, overX25519} {
 		t.Run(transport, func(t *testing.T) {
 			gate := newCommits(t)
@@ -352,6 +362,7 @@ func TestDocsWhenTheJournalFails(t *testing.T) {
 
 // A peer that sends and does not read is closed when its replies are too many.
 func TestDocSocketUnread(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.CloseWithin = 100 * time.Millisecond })
 	c := r.rawAt("/cfms/v1")
 	msg := frame(opcodeText, []byte(`{"trace_id":"`+strings.Repeat(`\u0001`, 128)+`"}`))
@@ -393,6 +404,7 @@ func bigListing(r *rig) string {
 // Replies of any size are made one at a time: a peer that reads them slowly is
 // not too slow, and they are not all in memory.
 func TestDocsBigReplies(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	id := bigListing(r)
 	t.Run(overWebSocket, func(t *testing.T) {
@@ -475,6 +487,7 @@ func TestDocSocketIdle(t *testing.T) {
 
 // Pings go both ways while a request runs; who is silent is dropped.
 func TestDocSocketPings(t *testing.T) {
+	t.Parallel()
 	gate := newCommits(t)
 	r := runDocs(t, func(c *Config) {
 		c.JournalFault = gate.step
@@ -505,6 +518,7 @@ func TestDocSocketPings(t *testing.T) {
 // A refused login is answered late, on its own connection only, and at once
 // when the daemon stops.
 func TestFailedLoginsWait(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{overWebSocket, overX25519} {
 		t.Run(transport, func(t *testing.T) {
 			r := runDocs(t, nil)
@@ -538,6 +552,7 @@ func TestFailedLoginsWait(t *testing.T) {
 
 // Tokens that have run out, or are of nobody.
 func TestTokensOutOfDate(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	secret, err := os.ReadFile(filepath.Join(r.cfg.State, fileTokenSecret))
 	require.NoError(t, err)
@@ -569,6 +584,7 @@ func TestTokensOutOfDate(t *testing.T) {
 
 // A failure inside the daemon tells nothing of itself, and ends nothing.
 func TestDocFailureInside(t *testing.T) {
+	t.Parallel()
 	s, _ := bareServer(t) // without a document library
 	d := newDocSession(s, "127.0.0.1:1", "test")
 	for range 2 {

@@ -99,6 +99,7 @@ var overOnly = regexp.MustCompile(`^daemon.* over=(\w+)`)
 // for each framing. What every request left in the journal is counted, and
 // nothing of a password or a token may be in there, or in the log.
 func TestDocTranscripts(t *testing.T) {
+	t.Parallel()
 	all := &docSeen{outcomes: map[string]map[acl.Code]int{}}
 	files, ran := docTranscriptFiles(t), 0
 	for _, file := range files {

@@ -16,6 +16,7 @@ func asClose(err error, ce *websocket.CloseError) bool { return errors.As(err, c
 // A panel uploads in windows, the daemon restarts in the middle, and the file
 // lands whole.
 func TestUploadOverARestart(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	data := random(5<<20 + 123)
 	p := r.panel(r.token)

@@ -25,6 +25,7 @@ import (
 // A desktop client's way (CFMS.md §9): EPSV or PASV, TYPE I, 50,000 bytes ended
 // by FIN without close_notify, and the same bytes back through another task.
 func TestFTPUploadAndDownload(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(50_000)
 	for _, mode := range []string{"EPSV", "PASV"} {
@@ -54,6 +55,7 @@ func TestFTPUploadAndDownload(t *testing.T) {
 
 // Nothing works in clear.
 func TestFTPInClear(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	o := r.create()
 	for _, tc := range []struct {
@@ -116,6 +118,7 @@ func TestFTPInClear(t *testing.T) {
 }
 
 func TestFTPVersionsOfTLS(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	for version, ok := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		c := r.ftpDial("")
@@ -140,6 +143,7 @@ func TestFTPVersionsOfTLS(t *testing.T) {
 // Whatever is wrong with a login, the answer is the same, and so is when it
 // comes.
 func TestFTPLogin(t *testing.T) {
+	t.Parallel()
 	const late = 200 * time.Millisecond
 	r := runTasks(t, func(c *Config) { c.FTPTimes.Refuse = late })
 	data := []byte("x")
@@ -207,6 +211,7 @@ func TestFTPLogin(t *testing.T) {
 }
 
 func TestFTPThreeTries(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	o := r.create()
 	c := r.ftpDial("")
@@ -231,6 +236,7 @@ func TestFTPThreeTries(t *testing.T) {
 }
 
 func TestFTPCommands(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	o := r.create()
 	c := r.ftp(o)
@@ -275,6 +281,7 @@ func TestFTPCommands(t *testing.T) {
 
 // Commands that wait for their turn are answered in it.
 func TestFTPCommandsSentAhead(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	o := r.create()
 	c := r.ftp(o)
@@ -291,6 +298,7 @@ func TestFTPCommandsSentAhead(t *testing.T) {
 }
 
 func TestFTPTooManyConnections(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	all := make([]*ftpClient, maxFTP)
 	for i := range all {
@@ -314,6 +322,7 @@ func TestFTPTooManyConnections(t *testing.T) {
 }
 
 func TestFTPTimesOut(t *testing.T) {
+	t.Parallel()
 	t.Run("no login", func(t *testing.T) {
 		r := runTasks(t, func(c *Config) { c.LoginWithin = 500 * time.Millisecond })
 		c := r.ftpDial("")
@@ -437,6 +446,7 @@ func (b *syncBuffer) String() string {
 
 // Not even a log of everything, nor the journal, has a token in it.
 func TestFTPKeepsTokensToItself(t *testing.T) {
+	t.Parallel()
 	log := new(syncBuffer)
 	r := runTasks(t, func(c *Config) { c.Logger = zerolog.New(log).Level(zerolog.TraceLevel) })
 	o := r.create()

@@ -44,6 +44,7 @@ func (r *taskRig) peerCert() *x509.Certificate {
 }
 
 func TestFTPCertificate(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	dir := filepath.Join(r.cfg.State, dirTLS)
 	fi, err := os.Stat(dir)
@@ -88,6 +89,7 @@ func TestFTPCertificate(t *testing.T) {
 }
 
 func TestFTPCertificateThatIsNone(t *testing.T) {
+	t.Parallel()
 	assert.ErrorIs(t, failsToStart(t, func(c *Config) { c.FTPCert = "cert.pem" }), ErrCreate)
 	assert.ErrorIs(t, failsToStart(t, func(c *Config) { c.FTPCert, c.FTPKey = "nowhere.pem", "nowhere.pem" }), ErrCreate)
 	err := failsToStart(t, func(c *Config) {

@@ -35,6 +35,7 @@ func (c *cutConn) Write(p []byte) (int, error) {
 
 // How the data ends decides whether it is a file (CFMS.md §1.4).
 func TestFTPEndOfData(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.TaskStall = time.Second })
 	old, data := []byte("before"), random(40_000)
 	for _, tc := range []struct {
@@ -93,6 +94,7 @@ func (d *ftpTransfer) tail(b []byte) error {
 
 // An end before the handshake is complete is no file, not even an empty one.
 func TestFTPEndBeforeHandshake(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.TaskStall = time.Second })
 	old := []byte("before")
 	for name, end := range map[string]func(*ftpTransfer) error{
@@ -151,6 +153,7 @@ func (d *ftpTransfer) hello(n int) error {
 }
 
 func TestFTPDataConnection(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) {
 		c.FTPListen, c.FTPTimes.Connect = "0.0.0.0:0", 200*time.Millisecond
 	})
@@ -201,6 +204,7 @@ func TestFTPDataConnection(t *testing.T) {
 }
 
 func TestFTPAbort(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old, data := []byte("before"), random(40_000)
 	o := r.write(r.stored(old))
@@ -278,6 +282,7 @@ func TestFTPAbort(t *testing.T) {
 
 // A client that is gone leaves what it has brought.
 func TestFTPClientVanishes(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old, data := []byte("before"), random(40_000)
 	o := r.write(r.stored(old))

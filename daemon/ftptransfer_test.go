@@ -21,6 +21,7 @@ import (
 )
 
 func TestFTPListings(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := []byte("seven b")
 	o := r.stored(data)
@@ -74,6 +75,7 @@ func TestFTPListings(t *testing.T) {
 
 // What is stored of an upload can be seen, and no more than that.
 func TestFTPShowsWhatIsDurable(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	o := r.create()
 	r.part(o, []byte("four"))
@@ -99,6 +101,7 @@ func (r *taskRig) part(o *actions.TaskOpened, data []byte) {
 }
 
 func TestFTPRetrieve(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(300_000)
 	o := r.stored(data)
@@ -163,6 +166,7 @@ func TestFTPRetrieve(t *testing.T) {
 // A download that breaks leaves the task open, however much of it was already on
 // its way.
 func TestFTPRetrieveBreaks(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	for name, size := range map[string]int{"a small file": 30_000, "a large one": 8 << 20} {
 		for how, end := range map[string]func(*ftpTransfer) error{
@@ -228,6 +232,7 @@ func TestFTPRetrieveBreaks(t *testing.T) {
 }
 
 func TestFTPStore(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old, data := []byte("the revision before"), random(100_000)
 
@@ -337,6 +342,7 @@ func TestFTPStore(t *testing.T) {
 
 // Whoever reads meanwhile sees the revision before.
 func TestFTPIncompleteIsNotSeen(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old, data := []byte("before"), random(10<<20)
 	o := r.write(r.stored(old))
@@ -353,6 +359,7 @@ func TestFTPIncompleteIsNotSeen(t *testing.T) {
 }
 
 func TestFTPStoreIsRefused(t *testing.T) {
+	t.Parallel()
 	const most = 1000
 	var full atomic.Bool
 	r := runTasks(t, func(c *Config) {
@@ -430,6 +437,7 @@ func TestFTPStoreIsRefused(t *testing.T) {
 
 // A new upload ends the one that runs on the same task, whose bytes count.
 func TestFTPSupersedes(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(100_000)
 	o := r.create()
@@ -449,6 +457,7 @@ func TestFTPSupersedes(t *testing.T) {
 
 // Expiry ends an idle task and spares one under way.
 func TestFTPExpiry(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := []byte("in time")
 	busy, idle := r.create(), r.create()
@@ -483,6 +492,7 @@ func TestFTPExpiry(t *testing.T) {
 
 // After a failure of the journal nothing is answered.
 func TestFTPJournalFails(t *testing.T) {
+	t.Parallel()
 	var broken atomic.Bool
 	made := errors.New("made up")
 	r := runTasks(t, func(c *Config) {

@@ -21,6 +21,7 @@ import (
 )
 
 func TestFrontBeforeThereIsAServer(t *testing.T) {
+	t.Parallel()
 	var f front
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/info": 503, "/api/v1": 503, "/nowhere": 503} {
 		w := httptest.NewRecorder()
@@ -31,6 +32,7 @@ func TestFrontBeforeThereIsAServer(t *testing.T) {
 }
 
 func TestEndpoints(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	auditor := r.subtoken(url.Values{"permissions": {"waybill.journal.read"}, "subject": {"auditor"}})
 	panel := r.subtoken(url.Values{"permissions": {"mcsl.daemon.file"}})
@@ -91,6 +93,7 @@ func TestEndpoints(t *testing.T) {
 // The record of a reading says what was asked for, that of a refusal, too; what
 // is no parameter of it, a token in the wrong place say, is not written down.
 func TestJournalReadingsAreRecorded(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	for _, query := range []string{"", "from=1&to=2", "path=a%2Fb&kind=upload.*&since=", "from=5&to=4", "secret=hunter2"} {
 		r.do("GET", "/journal?"+query, "", "Authorization", "Bearer "+r.token)
@@ -113,6 +116,7 @@ func TestJournalReadingsAreRecorded(t *testing.T) {
 }
 
 func TestSubtoken(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	form := func(v url.Values) (string, string) {
 		return v.Encode(), "application/x-www-form-urlencoded"
@@ -227,6 +231,7 @@ func TestSubtoken(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	at := time.Unix(1_800_000_000, 0)
 	key := bytes.Repeat([]byte{7}, 32)
 	a := newAuthority(strings.Repeat("m", 32), key, func() time.Time { return at })
@@ -299,6 +304,7 @@ func TestTokens(t *testing.T) {
 }
 
 func TestJournalOverHTTP(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	for range 3 {
 		r.subtoken(url.Values{})

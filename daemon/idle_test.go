@@ -34,8 +34,9 @@ func TestIdleConnections(t *testing.T) {
 	for i := range conns {
 		conns[i] = r.raw(r.token)
 	}
-	require.True(t, soon(func() bool { return runtime.NumGoroutine() <= goroutines+n }))
-	assert.EqualValues(t, 1+n, r.gauge(`connections{state="authenticated"}`))
+	require.True(t, soon(func() bool {
+		return runtime.NumGoroutine() <= goroutines+n && r.gauge(`connections{state="authenticated"}`) == float64(1+n)
+	}))
 	each := (used() - before) / uint64(n)
 	t.Logf("%d bytes an idle connection", each)
 	assert.LessOrEqual(t, each, most)

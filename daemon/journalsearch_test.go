@@ -46,6 +46,7 @@ func those(list []record, match func(record) bool) (found []record) {
 }
 
 func TestJournalSearch(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	p, other := r.panel(r.token), r.panel(r.subtoken(url.Values{"permissions": {"**"}, "subject": {"other"}}))
 	p.put("dir/a", random(100))
@@ -160,6 +161,7 @@ func (r *rig) follow(params url.Values) (<-chan record, func()) {
 // Searches read, and go on reading, while others write; each record comes once
 // and in order.
 func TestJournalSearchFollows(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	uploads, end := r.follow(url.Values{"kind": {"upload.opened"}, "actor": {"main"}})
 	defer end()
@@ -205,6 +207,7 @@ func TestJournalSearchFollows(t *testing.T) {
 // Only so many look through the journal at one time; who waits for more to come
 // is not in the way of others, and one that is gone gives its place back.
 func TestJournalSearchPlaces(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	tokens := []string{r.token}
 	for len(tokens) < maxFollowers/maxFollowersEach+1 {
@@ -313,6 +316,7 @@ func (s *server) askJournal(method, params string) *httptest.ResponseRecorder {
 // What was pruned is told of, not passed over: to who asks for records, by an
 // error, to who looks for some, by where the answer begins.
 func TestJournalOfWhichAPartIsGone(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "journal")
 	log, err := journal.Open(dir, journal.Options{})
 	require.NoError(t, err)

@@ -47,6 +47,7 @@ func (p *docPanel) exactly(text string) string {
 }
 
 func TestLegacyKeys(t *testing.T) {
+	t.Parallel()
 	var log safeBuffer
 	for method, file := range map[string]string{overRSA: "cfms-rsa.pem", overX25519: "cfms-x25519"} {
 		t.Run(method, func(t *testing.T) {
@@ -101,6 +102,7 @@ func TestLegacyKeys(t *testing.T) {
 
 // An address without a host listens on both families.
 func TestLegacyBothFamilies(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.CFMSListen = ":0" })
 	_, port, err := net.SplitHostPort(r.listening["cfms"])
 	require.NoError(t, err)
@@ -122,6 +124,7 @@ func TestLegacyBothFamilies(t *testing.T) {
 
 // The rows of CFMS.md §1.3 that belong to the handshake.
 func TestLegacyHandshake(t *testing.T) {
+	t.Parallel()
 	const http = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 	x := runDocs(t, quick)
 	rsa := runDocs(t, func(c *Config) { quick(c); c.CFMSKeyExchange = overRSA })
@@ -212,6 +215,7 @@ func (l *lineEnds) Write(b []byte) (int, error) {
 }
 
 func TestLegacyDeadlines(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) {
 		quick(c)
 		c.CFMSTimes.Greeting, c.CFMSTimes.Key, c.CFMSTimes.Login = 500*time.Millisecond, time.Second, 2*time.Second
@@ -243,6 +247,7 @@ func TestLegacyDeadlines(t *testing.T) {
 
 // Messages in any pieces, and several in one.
 func TestLegacyPieces(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil) // the silences are long: no message may need them
 	p := r.main(r.docLegacy())
 	w := p.wire.(*docTCP)
@@ -305,6 +310,7 @@ func TestLegacyPieces(t *testing.T) {
 
 // Who logs in may send more from then on.
 func TestLegacyLimitAfterLogin(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	long := `{"x":"` + strings.Repeat("x", 2*docwire.StrangerLimit) + `"}`
 	admin := r.admin(overX25519)
@@ -320,6 +326,7 @@ func TestLegacyLimitAfterLogin(t *testing.T) {
 }
 
 func TestLegacyBadMessages(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, quick)
 	undecryptable := func() float64 { return r.gauge("undecryptable_messages_total") }
 	t.Run("each is answered, late, and the connection stays", func(t *testing.T) {
@@ -389,6 +396,7 @@ func TestLegacyBadMessages(t *testing.T) {
 
 // Nothing a client sends brings the listener down or out of step.
 func TestLegacyGarbage(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) {
 		c.CFMSTimes.LongSilence, c.CFMSTimes.ShortSilence = 4*time.Millisecond, 2*time.Millisecond
 	})
@@ -421,6 +429,7 @@ func TestLegacyGarbage(t *testing.T) {
 }
 
 func TestLegacyConnectionLimits(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.CFMSMaxConns = maxLegacyStrangers + 6 })
 	strangers := func() float64 {
 		return r.gauge(`document_connections{state="unauthenticated",transport="tcp"}`)
@@ -483,6 +492,7 @@ func TestLegacyConnectionLimits(t *testing.T) {
 }
 
 func TestLegacyDisconnect(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, nil)
 	p := r.main(r.docLegacy())
 	w := p.wire.(*docTCP)
@@ -509,6 +519,7 @@ func TestLegacyDisconnect(t *testing.T) {
 }
 
 func TestLegacyStop(t *testing.T) {
+	t.Parallel()
 	gate := newCommits(t)
 	r := runDocs(t, func(c *Config) { c.JournalFault = gate.step })
 	idle, greeting, busy := r.main(r.docLegacy()), r.dialLegacy(""), r.main(r.docLegacy())
@@ -539,6 +550,7 @@ func TestLegacyStop(t *testing.T) {
 // A peer that does not read is closed once it took nothing for a while, and
 // holds nobody up.
 func TestLegacyUnread(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.StallAfter = 200 * time.Millisecond })
 	id := bigListing(r)
 	p := r.main(r.docLegacy())
@@ -554,6 +566,7 @@ func TestLegacyUnread(t *testing.T) {
 
 // A request to stop is answered, and the daemon stops.
 func TestShutdownRequest(t *testing.T) {
+	t.Parallel()
 	for _, transport := range []string{overWebSocket, overX25519} {
 		t.Run(transport, func(t *testing.T) {
 			r := runDocs(t, nil)

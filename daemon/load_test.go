@@ -108,6 +108,7 @@ func (r *rig) knock(path string) (int, http.Header) {
 }
 
 func TestConnectionLimits(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.Load.MaxConnections, c.Load.MaxConnectionsPerSubject = 4, 2 })
 	ann := r.subtoken(url.Values{"subject": {"ann"}})
 	refused := func(status int, path string) {
@@ -144,6 +145,7 @@ func TestConnectionLimits(t *testing.T) {
 
 // A user of the document library is counted from when it is known who that is.
 func TestConnectionLimitOfUsers(t *testing.T) {
+	t.Parallel()
 	r := runDocs(t, func(c *Config) { c.Load.MaxConnectionsPerSubject = 1 })
 	p := r.admin(overWebSocket)
 	q := r.docSocket()
@@ -164,6 +166,7 @@ func TestConnectionLimitOfUsers(t *testing.T) {
 }
 
 func TestPendingLimits(t *testing.T) {
+	t.Parallel()
 	b := runBlocked(t, func(c *Config) { c.Load.MaxPending, c.Load.MaxPendingPerSubject = 4, 3 })
 	other := b.subtoken(url.Values{"subject": {"other"}})
 	p, q, o := b.panel(b.token), b.panel(b.token), b.panel(other)
@@ -231,6 +234,7 @@ func (r *taskRig) expects(token, method, path string, header ...string) (int, ht
 }
 
 func TestTransferLimits(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.Load.MaxTransfers, c.Load.MaxTransfersPerSubject = 3, 2 })
 	require.NoError(t, os.WriteFile(r.at("file"), random(100), 0o644))
 	ann := r.subtoken(url.Values{"subject": {"ann"}})
@@ -318,6 +322,7 @@ func TestTransferLimits(t *testing.T) {
 // A creation whose answer was lost can be made again also where it was the last
 // one that could be made; one without a name is another file.
 func TestLostCreationAtTheLimit(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.Limits.MaxUploads = 1 })
 	create := func(header ...string) int {
 		code, _, _ := r.tus("POST", tusPath, "", append(header, headerLength, "5")...)
@@ -332,6 +337,7 @@ func TestLostCreationAtTheLimit(t *testing.T) {
 
 // Uploads that hold next to nothing cost memory for as long as they live.
 func TestUploadLimits(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.Limits.MaxUploads, c.Limits.MaxUploadsPerSubject = 3, 2 })
 	ann, bob := r.subtoken(url.Values{"subject": {"ann"}}), r.subtoken(url.Values{"subject": {"bob"}})
 	create := func(token string) (int, http.Header) {
@@ -371,6 +377,7 @@ func TestUploadLimits(t *testing.T) {
 }
 
 func TestStagedLimits(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.Limits.MaxStaged, c.Limits.MaxStagedPerSubject = 1000, 600 })
 	p := r.panel(r.token)
 	first := p.upload("a", 600)

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	stdflag "flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 )
@@ -27,6 +30,14 @@ func TestMain(m *testing.M) {
 	if testDir, err = os.MkdirTemp("", "waybill-daemon-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	stdflag.Parse()
+	if f := stdflag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		// Most of them wait for something, nearly all of the time.
+		if err := f.Value.Set(strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	code := m.Run()
 	_ = os.RemoveAll(testDir) // only clutter is left otherwise

@@ -9,6 +9,7 @@ import (
 )
 
 func TestOrderScenarios(t *testing.T) {
+	t.Parallel()
 	chunk := func(keys ...string) *turn { return newTurn(true, keys) }
 	other := func(keys ...string) *turn { return newTurn(false, keys) }
 
@@ -80,6 +81,7 @@ func newTurn(chunk bool, keys []string) *turn {
 // Whatever happens in whatever order, nothing runs before its turn, nothing
 // runs twice, and everything runs.
 func TestOrderRandom(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var o order

@@ -280,6 +280,7 @@ func names(t testing.TB, dir string) (list []string) {
 // A cut by request: what goes, what it leaves, and that every proof from before
 // still holds.
 func TestPruneByRequest(t *testing.T) {
+	t.Parallel()
 	cfg := startable(t, large())
 	var engine *actions.Engine
 	cfg.serving = func(s *server) { engine = s.engine }
@@ -405,6 +406,7 @@ func withoutProgress(t testing.TB, state []byte) map[string]any {
 }
 
 func TestPruneWithoutArchive(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	code, body, _ := r.do("POST", "/journal/prune?before=2030-01-01", "", "Authorization", "Bearer "+r.token)
 	assert.Equal(t, 409, code, body)
@@ -412,6 +414,7 @@ func TestPruneWithoutArchive(t *testing.T) {
 
 // One cut at a time: who comes while one is made is told so.
 func TestPruneLocked(t *testing.T) {
+	t.Parallel()
 	cfg := startable(t, large())
 	reached, free := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -440,6 +443,7 @@ func TestPruneLocked(t *testing.T) {
 
 // A stop in the middle of a cut ends it, and the next one takes what is there.
 func TestPruneStopped(t *testing.T) {
+	t.Parallel()
 	cfg := startable(t, large())
 	reached := make(chan struct{})
 	var n int
@@ -472,6 +476,7 @@ func TestPruneStopped(t *testing.T) {
 // --retain prunes at the start and as segments are filled. What stands in its
 // way is told once and counted, and what could not go goes later.
 func TestRetain(t *testing.T) {
+	t.Parallel()
 	cfg := startable(t, large())
 	var broken sync.Map
 	cfg.JournalFault = func(op string, do func() error) error {
@@ -573,6 +578,7 @@ func TestArchiveHangsAtTheStart(t *testing.T) {
 }
 
 func TestPruneOffline(t *testing.T) {
+	t.Parallel()
 	cfg := copyOf(t, large().dir)
 	opt := PruneOptions{State: cfg.State, Archive: cfg.Archive, Before: pruneEpoch.Add(2 * segment * time.Second), Actor: "operator", Via: "cli"}
 
@@ -619,6 +625,7 @@ func TestPruneOffline(t *testing.T) {
 // What a crash cut off has to be named by the next start: nothing follows it
 // before.
 func TestPruneMidGroup(t *testing.T) {
+	t.Parallel()
 	cfg := copyOf(t, small().dir)
 	log, err := journal.Open(filepath.Join(cfg.State, "journal"), journal.Options{})
 	require.NoError(t, err)

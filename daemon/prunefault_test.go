@@ -69,6 +69,7 @@ var smallArchived sync.Once
 // nothing is lost, the daemon goes on unless it was the commit, and the next
 // request finishes.
 func TestCutFaults(t *testing.T) {
+	t.Parallel()
 	for at, step := range cutSteps {
 		if at >= 2 && at <= 5 || at == 7 || at == 8 {
 			continue // as those before and after; package journal has each of them
@@ -150,6 +151,7 @@ func TestCutFaults(t *testing.T) {
 // Killed between any two steps: the daemon starts from what is there with the
 // same state, and the next cut, or the start, finishes.
 func TestCutKilled(t *testing.T) {
+	t.Parallel()
 	cfg := copyOf(t, small().dir)
 	state := loaded(t, cfg)
 	type image struct {
@@ -200,6 +202,7 @@ func TestCutKilled(t *testing.T) {
 // What a cut that was cut short has in the archive is good, though meanwhile the
 // key that signed it is gone.
 func TestCutAfterARotation(t *testing.T) {
+	t.Parallel()
 	cfg := startable(t, small())
 	first, _, err := StoredKeys(cfg.State)
 	require.NoError(t, err)

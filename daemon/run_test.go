@@ -25,6 +25,7 @@ import (
 )
 
 func TestExitCodes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		err  error
 		code int
@@ -63,6 +64,7 @@ func fails(t *testing.T, cfg Config) error {
 }
 
 func TestFirstStartLeavesWhatASecondOneNeeds(t *testing.T) {
+	t.Parallel()
 	r := run(t, func(c *Config) { c.passwordKiB = 19 << 10 }) // what it is outside of tests
 	assert.Regexp(t, "^[A-Za-z0-9]{32}$", r.token)
 	secrets := map[string]string{}
@@ -89,6 +91,7 @@ func TestFirstStartLeavesWhatASecondOneNeeds(t *testing.T) {
 
 // A crash during the first start, after any of its steps, needs no human.
 func TestFirstStartCutOff(t *testing.T) {
+	t.Parallel()
 	for _, lost := range [][]string{
 		{"id"}, {"id", "jwt.key"}, {"id", "jwt.key", "main-token"}, {"id", "jwt.key", "main-token", "journal"},
 	} {
@@ -111,6 +114,7 @@ func TestFirstStartCutOff(t *testing.T) {
 }
 
 func TestStateThatIsNotInOrder(t *testing.T) {
+	t.Parallel()
 	stopped := func(t *testing.T) Config {
 		r := run(t, nil)
 		require.NoError(t, r.stop())
@@ -217,6 +221,7 @@ func TestStateThatIsNotInOrder(t *testing.T) {
 // A journal that this version cannot follow, a newer one's perhaps, refuses to
 // start, and the record is named.
 func TestRecordOfAnUnknownKind(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	require.NoError(t, r.stop())
 	log, err := journal.Open(filepath.Join(r.cfg.State, "journal"), journal.Options{})
@@ -231,6 +236,7 @@ func TestRecordOfAnUnknownKind(t *testing.T) {
 }
 
 func TestOneDaemonOnly(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	t.Run("same STATE", func(t *testing.T) {
 		cfg := r.cfg
@@ -272,6 +278,7 @@ func TestOneDaemonOnly(t *testing.T) {
 }
 
 func TestStateMovedToAnotherRoot(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	p := r.panel(r.token)
 	p.upload("a", 10)
@@ -328,6 +335,7 @@ func TestAliveWhileStarting(t *testing.T) {
 
 // A stop finishes what was asked before it and says why it closes.
 func TestStopAnswersFirst(t *testing.T) {
+	t.Parallel()
 	hold, entered := make(chan struct{}), make(chan struct{}, 1)
 	var armed atomic.Bool
 	r := run(t, func(c *Config) {
@@ -364,6 +372,7 @@ func TestStopAnswersFirst(t *testing.T) {
 // When the journal cannot be written, nothing is acknowledged and the daemon
 // ends with 74.
 func TestJournalFails(t *testing.T) {
+	t.Parallel()
 	var broken atomic.Bool
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

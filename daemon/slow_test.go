@@ -165,6 +165,7 @@ func (s trickle) Read(b []byte) (int, error) {
 // Large replies are made when there is room for them: for one connection, and
 // for all. Contents come through all the same, whoever does not read.
 func TestLargeRepliesWaitForRoom(t *testing.T) {
+	t.Parallel()
 	const size, asked = 8 << 20, 6
 	r := run(t, func(c *Config) {
 		c.HolderStall, c.StallAfter, c.PingEvery, c.SilentAfter = time.Hour, time.Hour, time.Second, time.Hour
@@ -211,6 +212,7 @@ func TestLargeRepliesWaitForRoom(t *testing.T) {
 
 // A stream and a reply made at once are the same bytes.
 func TestStreamIsTheSameReply(t *testing.T) {
+	t.Parallel()
 	data := append(random(200_000), make([]byte, 100_001)...)
 	s, root := bareServer(t)
 	require.NoError(t, os.WriteFile(filepath.Join(root, "f"), data, 0o644))
@@ -272,6 +274,7 @@ func TestStreamIsTheSameReply(t *testing.T) {
 // Who holds the room for listings and does not read gives way; who has shown
 // that he reads does not even wait for that.
 func TestHoldersOfTheBudgetGiveWay(t *testing.T) {
+	t.Parallel()
 	r := run(t, func(c *Config) {
 		c.HolderStall, c.PingEvery, c.CloseWithin = 2*time.Second, 100*time.Millisecond, 50*time.Millisecond
 	})
@@ -302,6 +305,7 @@ func TestHoldersOfTheBudgetGiveWay(t *testing.T) {
 // A message over 1 MiB needs one of few places; who holds one and sends
 // nothing gives way.
 func TestBigMessagesTakeTurns(t *testing.T) {
+	t.Parallel()
 	r := run(t, func(c *Config) {
 		c.HolderStall, c.PingEvery, c.CloseWithin = 2*time.Second, 50*time.Millisecond, 50*time.Millisecond
 	})
@@ -417,6 +421,7 @@ func TestKeepAlive(t *testing.T) {
 
 // A client that closes gets its close answered.
 func TestClientCloses(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil)
 	p := r.panel(r.token)
 	require.NoError(t, p.ws.Close(websocket.StatusNormalClosure, "bye"))
@@ -425,6 +430,7 @@ func TestClientCloses(t *testing.T) {
 
 // What was asked before a connection was lost is done, and has its record.
 func TestConnectionLost(t *testing.T) {
+	t.Parallel()
 	b := runBlocked(t, nil)
 	p := b.panel(b.token)
 	id := p.upload("f", 8)

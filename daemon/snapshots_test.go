@@ -205,6 +205,7 @@ func TestSnapshotsThatCannotBeMade(t *testing.T) {
 
 // A disk that cannot be read shows nothing about the journal.
 func TestSnapshotFromABaseThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	out := new(logged)
 	cfg := pruning(t, out)
 	require.NoError(t, restart(t, cfg).stop())
@@ -225,6 +226,7 @@ func TestSnapshotFromABaseThatCannotBeRead(t *testing.T) {
 
 // A daemon makes snapshots while it serves, and its next start begins with one.
 func TestADaemonStartsFromItsSnapshot(t *testing.T) {
+	t.Parallel()
 	out := new(logged)
 	state := memoryDir(t)
 	r := run(t, func(c *Config) { c.State, c.Logger = state, zerolog.New(out) })
@@ -279,6 +281,7 @@ func pruning(t *testing.T, out *logged) Config {
 // A cut that a crash cut short is finished by the next start, before anybody is
 // served.
 func TestAStartFinishesACut(t *testing.T) {
+	t.Parallel()
 	out := new(logged)
 	cfg := pruning(t, out)
 	early := filepath.Join(cfg.State, actions.Stored{Seq: 100}.Name())
@@ -302,6 +305,7 @@ func TestAStartFinishesACut(t *testing.T) {
 }
 
 func TestAStartWithoutTheBaseOfACut(t *testing.T) {
+	t.Parallel()
 	out := new(logged)
 	cfg := pruning(t, out)
 	require.NoError(t, restart(t, cfg).stop())

@@ -70,6 +70,7 @@ func (r *taskRig) ftpArgs(o *actions.TaskOpened, more ...string) []string {
 }
 
 func TestCurlOverFTPS(t *testing.T) {
+	t.Parallel()
 	c := newCurl(t)
 	r := runTasks(t, nil)
 	data := random(1<<20 + 77)
@@ -141,6 +142,7 @@ func TestCurlOverFTPS(t *testing.T) {
 }
 
 func TestCurlOverHTTP(t *testing.T) {
+	t.Parallel()
 	c := newCurl(t)
 	r := runTasks(t, nil)
 	data := random(1<<20 + 77)

@@ -54,6 +54,7 @@ func reprOf(data []byte) string {
 }
 
 func TestTaskGet(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(100_000)
 	back := r.read(r.stored(data))
@@ -112,6 +113,7 @@ func TestTaskGet(t *testing.T) {
 }
 
 func TestTaskFileNames(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	for name, want := range map[string]string{
 		"plain.txt":        `attachment; filename="plain.txt"`,
@@ -128,6 +130,7 @@ func TestTaskFileNames(t *testing.T) {
 }
 
 func TestTaskHead(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	head := func(o *actions.TaskOpened, code int, offset, complete string) {
 		t.Helper()
@@ -165,6 +168,7 @@ func TestTaskHead(t *testing.T) {
 }
 
 func TestTaskPut(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old, data := []byte("before"), random(100_000)
 	o := r.write(r.stored(old))
@@ -201,6 +205,7 @@ func TestTaskPut(t *testing.T) {
 }
 
 func TestTaskPatch(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old := []byte("before")
 	o := r.write(r.stored(old))
@@ -259,6 +264,7 @@ func TestTaskPatch(t *testing.T) {
 }
 
 func TestTaskDigest(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old, data := []byte("before"), random(50_000)
 	o := r.write(r.stored(old))
@@ -292,6 +298,7 @@ func TestTaskDigest(t *testing.T) {
 }
 
 func TestTaskStatuses(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	doc := r.stored([]byte("x"))
 	back, into := r.read(doc), r.write(doc)
@@ -368,6 +375,7 @@ func TestTaskStatuses(t *testing.T) {
 }
 
 func TestTaskOptions(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	code, _, h := r.do("OPTIONS", taskPath+"x/y", "", "Origin", "https://elsewhere.example", "Access-Control-Request-Method", "PATCH")
 	assert.Equal(t, 204, code)
@@ -383,6 +391,7 @@ func TestTaskOptions(t *testing.T) {
 }
 
 func TestTaskRefusals(t *testing.T) {
+	t.Parallel()
 	const most = 100_000
 	var full atomic.Bool
 	r := runTasks(t, func(c *Config) {
@@ -492,6 +501,7 @@ func (r *taskRig) rawPut(o *actions.TaskOpened, length int, body []byte) net.Con
 
 // A sender may take its time, but not stop.
 func TestTaskSenderStalls(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.TaskStall = time.Second })
 	o := r.create()
 	put := r.slowPut("PUT", o)
@@ -521,6 +531,7 @@ func TestTaskSenderStalls(t *testing.T) {
 
 // A new upload ends the one that runs, over whatever it comes; its bytes count.
 func TestTaskTakesOver(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(90_000)
 	begin := func() (*actions.TaskOpened, *slowPut) {
@@ -578,6 +589,7 @@ func TestTaskTakesOver(t *testing.T) {
 }
 
 func TestTaskGetsAtOnce(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := random(3 << 20)
 	back := r.read(r.stored(data))
@@ -607,6 +619,7 @@ func TestTaskGetsAtOnce(t *testing.T) {
 
 // A reader that takes nothing is cut by the same rule as everywhere.
 func TestTaskReaderStalls(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.StallAfter = 200 * time.Millisecond })
 	back := r.read(r.stored(random(64 << 20)))
 	res := r.slowGet(back)
@@ -618,6 +631,7 @@ func TestTaskReaderStalls(t *testing.T) {
 }
 
 func TestTaskCancelledUnderADownload(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	o := r.stored(random(64 << 20))
 	back := r.read(o)
@@ -630,6 +644,7 @@ func TestTaskCancelledUnderADownload(t *testing.T) {
 
 // Every code has a status of its own, or is none that can come of a task.
 func TestTaskCodes(t *testing.T) {
+	t.Parallel()
 	for _, code := range acl.Codes() {
 		status, line := taskStatus(code)
 		assert.NotEmpty(t, line)
@@ -654,6 +669,7 @@ func TestTaskCodes(t *testing.T) {
 // A use of a task that a wire refuses by itself leaves its record as one that the
 // engine refuses does (CFMS.md §8).
 func TestRefusedUsesOfATaskAreRecorded(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	o := r.create()
 	refusals := func(via, code string) int {

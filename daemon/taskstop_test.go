@@ -20,6 +20,7 @@ import (
 
 // A stop lets transfers that are under way end, for so long.
 func TestStopSparesTransfers(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.ShutdownGrace = patience })
 	data := random(40_000)
 	overFTP, overHTTP, reading := r.create(), r.create(), r.read(r.stored(random(32<<20)))
@@ -66,6 +67,7 @@ func TestStopSparesTransfers(t *testing.T) {
 
 // What takes longer is cut; what came of it is kept.
 func TestStopCutsTransfers(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, func(c *Config) { c.ShutdownGrace = 50 * time.Millisecond })
 	data := random(40_000)
 	overFTP, overHTTP, reading := r.create(), r.create(), r.read(r.stored(random(64<<20)))
@@ -180,6 +182,7 @@ func (r *taskRig) slowGet(o *actions.TaskOpened) *http.Response {
 // An upload that broke anywhere goes on over any transport, after a restart, to
 // the same content.
 func TestUploadsAreResumedAfterARestart(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	old := []byte("before")
 	data := random(9<<20 + 4321)
@@ -240,6 +243,7 @@ func TestUploadsAreResumedAfterARestart(t *testing.T) {
 // Whoever acknowledged an upload has it after a crash: nothing of it waits for
 // the stop.
 func TestAcknowledgedIsDurable(t *testing.T) {
+	t.Parallel()
 	r := runTasks(t, nil)
 	data := [][]byte{random(70_000), random(70_001), random(70_002)}
 	over := []*actions.TaskOpened{r.create(), r.create(), r.create()}

@@ -151,6 +151,7 @@ func (f *fault) release() {
 // in the journal is counted for each connection, and nothing of a token or of
 // contents may be in there.
 func TestTranscripts(t *testing.T) {
+	t.Parallel()
 	all := &seen{outcomes: map[outcome]int{}, sent: map[spelled]int{}, statuses: map[string]int{}}
 	files, ran := transcriptFiles(t), 0
 	for _, file := range files {

@@ -269,6 +269,7 @@ func (v variables) standIn(text string) {
 // its parts and must be the same bytes, and every reply is read by the client
 // and rendered again from what it read.
 func TestTranscriptsOfTheClient(t *testing.T) {
+	t.Parallel()
 	made := map[string]int{}
 	parsed := 0
 	for _, file := range transcriptFiles(t) {

@@ -57,7 +57,11 @@ func TestCrash(t *testing.T) {
 			assert.GreaterOrEqual(t, images, wanted)
 		}
 	})
-	t.Run("catches", func(t *testing.T) { controls(t, all) })
+	classes := classesOf(t, all)
+	t.Run("catches", func(t *testing.T) {
+		needControls(t)
+		controls(t, all, classes)
+	})
 }
 
 // crashed is a daemon, or several one after the other, of which everything that
@@ -469,8 +473,8 @@ func (m *model) clone() *model {
 // are fewer, those of a short run fewer still: see -crash.images.
 const (
 	allImages   = 5000
-	dailyImages = 600
-	shortImages = 150
+	dailyImages = 200
+	shortImages = 100
 	// leastImages are looked at of each trace at all events.
 	leastImages = 4
 )

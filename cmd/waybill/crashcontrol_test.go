@@ -33,10 +33,9 @@ var needless = map[string]string{
 	syncOrphansDir:     "a rename is one step: the sync of the directory that the stray was in is that of the move",
 }
 
-// controls shows which syncs are needed. With those of needless left out, all of
-// them at once, nothing is lost; and with those of any one other place left out
-// as well, something is, in one of the traces.
-func controls(t *testing.T, all []*crashed) {
+// classesOf gives the traces that each class of syncs is in: every one that the
+// program has must be in one.
+func classesOf(t *testing.T, all []*crashed) map[string][]*crashed {
 	classes := make(map[string][]*crashed)
 	for _, c := range all {
 		for class := range c.replay(c.start.clone(), nil, c.lives, nil).syncs {
@@ -50,12 +49,19 @@ func controls(t *testing.T, all []*crashed) {
 			}
 		}
 	}
-	t.Run("but the needless", func(t *testing.T) {
-		for class, why := range needless {
-			if classes[class] == nil && !testing.Short() {
-				t.Errorf("%q is nowhere, of which it is said that %s", class, why)
-			}
+	for class, why := range needless {
+		if classes[class] == nil && !testing.Short() {
+			t.Errorf("%q is nowhere, of which it is said that %s", class, why)
 		}
+	}
+	return classes
+}
+
+// controls shows which syncs are needed. With those of needless left out, all of
+// them at once, nothing is lost; and with those of any one other place left out
+// as well, something is, in one of the traces.
+func controls(t *testing.T, all []*crashed, classes map[string][]*crashed) {
+	t.Run("but the needless", func(t *testing.T) {
 		for _, c := range all {
 			tried, wrong := c.with(t).control("", min(60, max(leastImages, c.images()/5)))
 			t.Logf("%d images", tried)

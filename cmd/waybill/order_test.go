@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -803,9 +804,7 @@ func TestOrderOfRecovery(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			program := binary
 			if c.broken != "" {
-				if testing.Short() {
-					t.Skip("builds another binary")
-				}
+				needControls(t)
 				program = brokenBuild(t)
 			}
 			s := serve(t)
@@ -850,13 +849,8 @@ func TestOrderOfRecovery(t *testing.T) {
 // must be caught, and for what it left out only.
 func TestOrderCatches(t *testing.T) {
 	needStrace(t)
-	if testing.Short() {
-		t.Skip("builds another binary")
-	}
+	needControls(t)
 	t.Parallel()
-	sound, err := os.ReadFile(binary)
-	require.NoError(t, err)
-	require.False(t, bytes.Contains(sound, []byte("WAYBILL_BROKEN")), "a control is part of the real build")
 	program := brokenBuild(t)
 	for broken, kind := range map[string]breachKind{
 		"data":         unsyncedBytes,
@@ -892,6 +886,24 @@ func TestOrderCatches(t *testing.T) {
 				}), "it is blind to it over %s", way)
 			}
 		})
+	}
+}
+
+// The real build has no means to leave anything out.
+func TestNoControlIsBuiltIn(t *testing.T) {
+	t.Parallel()
+	sound, err := os.ReadFile(binary)
+	require.NoError(t, err)
+	assert.False(t, bytes.Contains(sound, []byte("WAYBILL_BROKEN")))
+}
+
+var withControls = flag.Bool("controls", false, "show of the tests of durability that they notice what breaks it")
+
+// needControls is for tests of tests: they run in CI.
+func needControls(t *testing.T) {
+	t.Helper()
+	if !*withControls {
+		t.Skip("-controls is not set")
 	}
 }
 

@@ -309,9 +309,7 @@ func TestOrderOfDocumentRecovery(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			program := binary
 			if c.broken != "" {
-				if testing.Short() {
-					t.Skip("builds another binary")
-				}
+				needControls(t)
 				program = brokenBuild(t)
 			}
 			s := serve(t)
@@ -417,9 +415,7 @@ func TestOrderOfALengthCutDown(t *testing.T) {
 // something out: each must be caught, and for what it left out only.
 func TestOrderDocumentsCatches(t *testing.T) {
 	needStrace(t)
-	if testing.Short() {
-		t.Skip("builds another binary")
-	}
+	needControls(t)
 	t.Parallel()
 	program := brokenBuild(t)
 	for broken, kind := range map[string]breachKind{

@@ -55,9 +55,7 @@ func TestKillLoop(t *testing.T) {
 // commits. (One that leaves out syncs passes: what is killed leaves its
 // writes to the system. TestOrderCatches is for those.)
 func TestKillLoopCatches(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds another binary")
-	}
+	needControls(t)
 	w := newTorture(t, ground{dir: t.TempDir()}, brokenBuild(t), "WAYBILL_BROKEN=reply")
 	for n := range mostKills {
 		w.round()

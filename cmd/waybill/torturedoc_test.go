@@ -45,9 +45,7 @@ func TestKillLoopDocuments(t *testing.T) {
 // TestKillLoopDocumentsCatches does the same to a daemon that answers before it
 // commits.
 func TestKillLoopDocumentsCatches(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds another binary")
-	}
+	needControls(t)
 	t.Parallel()
 	// Many who have an answer every moment, one of which comes just before a kill.
 	w := newDocTorture(t, ground{dir: t.TempDir()}, 4*librarians, true, brokenBuild(t), "WAYBILL_BROKEN=reply")
