@@ -77,7 +77,7 @@ func (e *Engine) openUpload(c *Call, a *UploadRequest, id sessions.ID) (Result, 
 				u.refuseLate(&call, err)
 			}
 		}()
-		return &UploadOpened{ID: id}, nil
+		return &UploadOpened{ID: id, late: u}, nil
 	}
 	if err := wait(); err != nil {
 		u.mu.Lock()

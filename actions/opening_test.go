@@ -83,8 +83,9 @@ func TestOpeningRefusedLate(t *testing.T) {
 		}
 		return do()
 	})
-	id := r.follow("x.bin", int64(len(data)))
-	w, err := r.Receive(rigCaller, id, exactly(0))
+	res, err := r.do(&UploadRequest{Path: "x.bin", HasPath: true, Size: int64(len(data)), Timeout: time.Hour, Stream: true, Follow: true})
+	opened := must[*UploadOpened](t, res, err)
+	w, err := r.Receive(rigCaller, opened.ID, exactly(0))
 	if err == nil {
 		_, _ = w.Write(data) // it may have heard of it, or not
 		var st UploadStatus
@@ -94,6 +95,7 @@ func TestOpeningRefusedLate(t *testing.T) {
 	require.Error(t, err)
 	r.seams.set(nil)
 	assert.NotErrorIs(t, err, ErrFailed)
+	assert.Equal(t, CodeRateLimit, CodeOf(opened.Refused()), "whatever the bytes heard")
 	assert.Len(t, r.records(sessions.KindUploadOpened), 1)
 	assert.Empty(t, r.records(sessions.KindUploadStored))
 	assert.Len(t, r.records(KindRefused), 2, "the opening and the bytes")

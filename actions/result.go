@@ -64,6 +64,19 @@ type Reports struct{}
 // UploadOpened names the session of a new upload.
 type UploadOpened struct {
 	ID sessions.ID `json:"file_id"`
+
+	late *upload // if the opening was not waited for
+}
+
+// Refused is why an opening that was not waited for (UploadRequest.Follow) has come
+// to nothing, nil if it has not yet, and of all others.
+func (o *UploadOpened) Refused() error {
+	if o.late == nil {
+		return nil
+	}
+	o.late.mu.Lock()
+	defer o.late.mu.Unlock()
+	return o.late.refused
 }
 
 // ChunkStored answers a chunk whose bytes are durable. Received counts the

@@ -37,7 +37,8 @@ func (d *dataRequest) tusCreate() {
 		d.fail(err)
 		return
 	}
-	id := res.(*actions.UploadOpened).ID
+	opened := res.(*actions.UploadOpened)
+	id := opened.ID
 	h := d.w.Header()
 	// Relative to the request's address: proxies need not tell theirs. A token in
 	// the address was, too, and belongs to what follows.
@@ -54,6 +55,9 @@ func (d *dataRequest) tusCreate() {
 		return
 	}
 	st, err := d.receive(id, actions.ReceiveOptions{Exact: true, Verify: check.hash, Want: check.sum})
+	if why := opened.Refused(); why != nil {
+		err = why // the bytes may only have heard that there is no such upload
+	}
 	if st.State != "" { // else the opening is not known to be durable
 		h.Set("Location", at)
 		d.tusOffset(&st)
