@@ -121,6 +121,10 @@ type Config struct {
 	CloseWithin time.Duration
 	// StopWithin bounds a clean stop, default 10 s.
 	StopWithin time.Duration
+	// LockWithin is how long a start waits for another daemon to leave STATE and
+	// ROOT, default 5 s: one that was killed has them until the system has done
+	// what it was doing for it.
+	LockWithin time.Duration
 
 	// JournalFault and FileFault wrap the durable steps of journal and
 	// fsview, for tests; nil in production. To those of the journal belong the
@@ -184,6 +188,7 @@ func (c Config) withDefaults() Config {
 	set(&c.LoginWithin, 30*time.Second)
 	set(&c.CloseWithin, 2*time.Second)
 	set(&c.StopWithin, 10*time.Second)
+	set(&c.LockWithin, 5*time.Second)
 	set(&c.CFMSKeyExchange, "rsa")
 	set(&c.CFMSMaxConns, 256)
 	set(&c.CFMSTimes.Greeting, docwire.GreetingWithin)

@@ -37,7 +37,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := checkRetention(cfg); err != nil {
 		return err
 	}
-	st, err := openState(cfg.State, cfg.MinFree)
+	var st *stateDir
+	err = cfg.whenFree(ctx, func() (err error) {
+		st, err = openState(cfg.State, cfg.MinFree)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -51,6 +55,27 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer d.serving.Wait()
 	defer d.web.Close() // in a clean stop there is nothing left to close
 	return d.live(ctx)
+}
+
+// whenFree does what another daemon's lock may refuse, again for as long as that
+// may go away.
+func (c *Config) whenFree(ctx context.Context, take func() error) error {
+	const pause = 20 * time.Millisecond
+	for begun, told := time.Now(), false; ; {
+		err := take()
+		if !errors.Is(err, fsview.ErrLocked) || time.Since(begun) >= c.LockWithin {
+			return err
+		}
+		if !told {
+			told = true
+			c.Logger.Warn().Err(err).Dur("within", c.LockWithin).Msg("waiting for another daemon to end")
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // daemon is what Run builds up and takes down again.
@@ -121,7 +146,7 @@ func (d *daemon) live(ctx context.Context) (err error) {
 	if err := d.openNotary(log, state.Key(), last); err != nil {
 		return err
 	}
-	root, err := d.openRoot(state)
+	root, err := d.openRoot(ctx, state)
 	if err != nil {
 		return err
 	}
@@ -148,7 +173,7 @@ func (d *daemon) live(ctx context.Context) (err error) {
 
 // openRoot opens ROOT, unless the state has work in hand for another one: then
 // nothing is touched.
-func (d *daemon) openRoot(state *actions.State) (*fsview.Root, error) {
+func (d *daemon) openRoot(ctx context.Context, state *actions.State) (*fsview.Root, error) {
 	if n := state.LiveSessions(); n > 0 {
 		ours, err := fsview.HasStore(d.cfg.Root, d.state.storeID)
 		if err != nil {
@@ -159,8 +184,12 @@ func (d *daemon) openRoot(state *actions.State) (*fsview.Root, error) {
 				fsview.ErrForeignRoot, n, d.cfg.Root, d.state.storeID)
 		}
 	}
-	root, err := fsview.OpenRoot(d.cfg.Root, fsview.Options{
-		StoreID: d.state.storeID, Reserve: d.cfg.Reserve, StateDir: d.cfg.State, Fault: d.cfg.FileFault,
+	var root *fsview.Root
+	err := d.cfg.whenFree(ctx, func() (err error) {
+		root, err = fsview.OpenRoot(d.cfg.Root, fsview.Options{
+			StoreID: d.state.storeID, Reserve: d.cfg.Reserve, StateDir: d.cfg.State, Fault: d.cfg.FileFault,
+		})
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the served tree: %w", err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -235,19 +236,45 @@ func TestRecordOfAnUnknownKind(t *testing.T) {
 	assert.ErrorContains(t, err, fmt.Sprintf("record %d", n))
 }
 
+// A daemon that was killed may have its locks a moment longer: the next one waits.
+func TestAStartWaitsForTheLocks(t *testing.T) {
+	t.Parallel()
+	for name, path := range map[string]func(Config) string{
+		"STATE": func(c Config) string { return filepath.Join(c.State, "lock") },
+		"ROOT":  func(c Config) string { return filepath.Join(c.Root, ".waybill", "lock") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, nil)
+			require.NoError(t, r.stop())
+			var log syncBuffer
+			cfg := r.cfg
+			cfg.Logger, cfg.LockWithin = zerolog.New(&log), patience
+			held, err := fsview.LockFile(path(cfg))
+			require.NoError(t, err)
+			go func() {
+				for !strings.Contains(log.String(), "waiting for another daemon to end") {
+					time.Sleep(time.Millisecond)
+				}
+				held.Close()
+			}()
+			restart(t, cfg).panel(r.token).ok("ping", nil, nil)
+		})
+	}
+}
+
 func TestOneDaemonOnly(t *testing.T) {
 	t.Parallel()
 	r := run(t, nil)
 	t.Run("same STATE", func(t *testing.T) {
 		cfg := r.cfg
-		cfg.Root = t.TempDir()
+		cfg.Root, cfg.LockWithin = t.TempDir(), time.Millisecond
 		err := fails(t, cfg)
 		assert.Equal(t, 75, ExitCode(err))
 		assert.ErrorContains(t, err, fmt.Sprint("pid ", os.Getpid()))
 	})
 	t.Run("same ROOT", func(t *testing.T) {
 		cfg := r.cfg
-		cfg.State = t.TempDir()
+		cfg.State, cfg.LockWithin = t.TempDir(), time.Millisecond
 		err := fails(t, cfg)
 		assert.Equal(t, 75, ExitCode(err))
 		assert.ErrorContains(t, err, fmt.Sprint("pid ", os.Getpid()))
