@@ -478,8 +478,9 @@ func TestDocSocketIdle(t *testing.T) {
 	for i := range conns {
 		conns[i] = connect()
 	}
-	require.True(t, soon(func() bool { return runtime.NumGoroutine() <= before+n }))
-	assert.EqualValues(t, 1+n, r.gauge(`document_connections{state="authenticated",transport="websocket"}`))
+	require.True(t, soon(func() bool {
+		return runtime.NumGoroutine() <= before+n && r.gauge(`document_connections{state="authenticated",transport="websocket"}`) == float64(1+n)
+	}))
 	for _, c := range conns {
 		_ = c.Close()
 	}
