@@ -430,7 +430,10 @@ func TestLegacyGarbage(t *testing.T) {
 
 func TestLegacyConnectionLimits(t *testing.T) {
 	t.Parallel()
-	r := runDocs(t, func(c *Config) { c.CFMSMaxConns = maxLegacyStrangers + 6 })
+	r := runDocs(t, func(c *Config) {
+		c.CFMSMaxConns = maxLegacyStrangers + 6
+		c.CFMSTimes.Greeting, c.CFMSTimes.Key, c.CFMSTimes.Login = time.Hour, time.Hour, time.Hour // strangers are to stay
+	})
 	strangers := func() float64 {
 		return r.gauge(`document_connections{state="unauthenticated",transport="tcp"}`)
 	}

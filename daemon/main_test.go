@@ -34,7 +34,11 @@ func TestMain(m *testing.M) {
 	stdflag.Parse()
 	if f := stdflag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		// Most of them wait for something, nearly all of the time.
-		if err := f.Value.Set(strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
+		most := 8
+		if raced {
+			most = 3
+		}
+		if err := f.Value.Set(strconv.Itoa(max(most, runtime.GOMAXPROCS(0)))); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

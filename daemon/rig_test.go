@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -357,11 +358,10 @@ func (r *rig) rawAt(path string) net.Conn {
 	_, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", path)
 	require.NoError(r.t, err)
-	head := make([]byte, 0, 512)
-	for !strings.HasSuffix(string(head), "\r\n\r\n") { // nothing follows unasked
-		n, err := c.Read(head[len(head):cap(head)])
+	var head []byte
+	for b := make([]byte, 1); !bytes.HasSuffix(head, []byte("\r\n\r\n")); head = append(head, b...) {
+		_, err := c.Read(b) // no more: a ping may follow
 		require.NoError(r.t, err, "%s", head)
-		head = head[:len(head)+n]
 	}
 	require.True(r.t, strings.HasPrefix(string(head), "HTTP/1.1 101 "), "%s", head)
 	return c
