@@ -71,6 +71,12 @@ func TestOpeningThatIsNotWaitedFor(t *testing.T) {
 // the decision. The bytes that came meanwhile are of nothing, and nothing is left.
 func TestOpeningRefusedLate(t *testing.T) {
 	t.Parallel()
+	t.Run("while the bytes come", func(t *testing.T) { openingRefusedLate(t, false) })
+	t.Run("before they ask for it", func(t *testing.T) { openingRefusedLate(t, true) })
+}
+
+func openingRefusedLate(t *testing.T, before bool) {
+	t.Parallel()
 	r := newRig(t)
 	r.limits = Limits{MaxStaged: 100_000}
 	r.mustStart()
@@ -85,7 +91,13 @@ func TestOpeningRefusedLate(t *testing.T) {
 	})
 	res, err := r.do(&UploadRequest{Path: "x.bin", HasPath: true, Size: int64(len(data)), Timeout: time.Hour, Stream: true, Follow: true})
 	opened := must[*UploadOpened](t, res, err)
+	if before {
+		require.Eventually(t, func() bool { return opened.Refused() != nil }, time.Minute, time.Millisecond)
+	}
 	w, err := r.Receive(rigCaller, opened.ID, exactly(0))
+	if before {
+		assert.Equal(t, CodeNoTransfer, CodeOf(err), "which says nothing of why")
+	}
 	if err == nil {
 		_, _ = w.Write(data) // it may have heard of it, or not
 		var st UploadStatus

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -374,6 +375,32 @@ func TestUploadLimits(t *testing.T) {
 		code, _ = create(ann)
 		assert.Equal(t, 201, code)
 	}
+}
+
+// Room that somebody else takes between the look and the decision: the bytes are on
+// their way then, and whatever they hear, the client hears why.
+func TestCreationRefusedLate(t *testing.T) {
+	t.Parallel()
+	var r *taskRig
+	var taken atomic.Bool
+	other := make(chan int, 1)
+	r = runTasks(t, func(c *Config) {
+		c.Limits.MaxStaged = 1000
+		c.FileFault = func(op, _ string, do func() error) error {
+			if op == "staged.create" && taken.CompareAndSwap(false, true) {
+				code, _, _ := r.tus("POST", tusPath, "", headerLength, "800")
+				other <- code
+			}
+			return do()
+		}
+	})
+	code, body, h := r.tus("POST", tusPath, string(random(800)), headerLength, "800", headerMetadata, meta("path", "f"), "Content-Type", tusBody)
+	assert.Equal(t, 201, within(t, other, "the other creation"))
+	assert.Equal(t, 507, code, body)
+	assert.Equal(t, comeAgain, h.Get("Retry-After"))
+	assert.Empty(t, h.Get("Location"))
+	assert.NoFileExists(t, filepath.Join(r.cfg.Root, "f"))
+	assert.Equal(t, 1, count(r.records(), func(x record) bool { return x.Kind == "upload.opened" }))
 }
 
 func TestStagedLimits(t *testing.T) {

@@ -260,6 +260,20 @@ func TestAStartWaitsForTheLocks(t *testing.T) {
 			restart(t, cfg).panel(r.token).ok("ping", nil, nil)
 		})
 	}
+	t.Run("told to stop meanwhile", func(t *testing.T) {
+		var log syncBuffer
+		cfg := Config{Root: t.TempDir(), State: t.TempDir(), Listen: "127.0.0.1:0", Reserve: -1, MinFree: 1,
+			Logger: zerolog.New(&log), LockWithin: time.Hour}
+		held, err := fsview.LockFile(filepath.Join(cfg.State, "lock"))
+		require.NoError(t, err)
+		defer held.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- Run(ctx, cfg) }()
+		require.True(t, soon(func() bool { return strings.Contains(log.String(), "waiting for another daemon to end") }))
+		cancel()
+		assert.ErrorIs(t, within(t, done, "the end of the start"), fsview.ErrLocked)
+	})
 }
 
 func TestOneDaemonOnly(t *testing.T) {
