@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -382,6 +383,14 @@ func TestArchiveOfARunningDaemon(t *testing.T) {
 		r := url(c...)
 		assert.Equal(t, exitUsage, r.code, "%v: %s", c, r.err)
 		assert.Contains(t, r.err, "--archive", c)
+	}
+
+	// The records are asked for when the daemon has answered before.
+	for _, command := range []string{"verify", "export"} {
+		gone := func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path == "/journal" }
+		p := goneFor(t, s, gone, "journal", command, "--archive", archive)
+		assert.Zero(t, p.wait(), "%s: %s", command, p.stderr())
+		assert.Contains(t, p.stderr(), "going on", command)
 	}
 
 	r := both("verify")

@@ -339,8 +339,6 @@ func TestGoneBetweenRequests(t *testing.T) {
 	randomFile(t, file, 1000)
 	r := waybill(t, to(s, "put", file, "dir/a")...)
 	require.Zero(t, r.code, r.err)
-	target, err := url.Parse("http://" + s.addr)
-	require.NoError(t, err)
 	for command, requests := range map[string]int64{
 		"tail":                             2, // the head, the records
 		"tail --kind upload.placed":        3, // those of before, and then those to come
@@ -349,31 +347,51 @@ func TestGoneBetweenRequests(t *testing.T) {
 		"story dir/":                       1,
 	} {
 		for gone := int64(1); gone <= requests; gone++ {
-			var back atomic.Bool
 			var asked atomic.Int64
-			forward := httputil.NewSingleHostReverseProxy(target)
-			forward.FlushInterval, forward.ErrorLog = -1, log.New(io.Discard, "", 0)
-			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if asked.Add(1) >= gone && !back.Load() {
-					panic(http.ErrAbortHandler)
-				}
-				forward.ServeHTTP(w, r)
-			}))
 			words := append([]string{"journal"}, strings.Fields(command)...)
-			p := start(t, t.TempDir(), clean(), append(words, "--url", front.URL, "--token-file", s.token())...)
+			p := goneFor(t, s, func(*http.Request) bool { return asked.Add(1) >= gone }, words...)
 			if gone == 1 {
 				assert.Equal(t, exitUnreachable, p.wait(), command)
-			} else {
-				p.line(func(l string) bool { return strings.Contains(l, "trying again") })
-				back.Store(true)
-				p.line(func(l string) bool { return strings.Contains(l, "going on") })
-				p.signal(syscall.SIGINT)
-				p.wait()
+				continue
 			}
-			front.CloseClientConnections()
-			front.Close()
+			p.line(func(l string) bool { return strings.Contains(l, "going on") })
+			p.signal(syscall.SIGINT)
+			p.wait()
 		}
 	}
+}
+
+// goneFor runs a command against a daemon that is gone for the requests that are
+// picked, until the command says that it will try again.
+func goneFor(t *testing.T, s *server, picked func(*http.Request) bool, words ...string) *proc {
+	t.Helper()
+	target, err := url.Parse("http://" + s.addr)
+	require.NoError(t, err)
+	var back atomic.Bool
+	forward := httputil.NewSingleHostReverseProxy(target)
+	forward.FlushInterval, forward.ErrorLog = -1, log.New(io.Discard, "", 0)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if picked(r) && !back.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { front.CloseClientConnections(); front.Close() })
+	p := start(t, t.TempDir(), clean(), append(words, "--url", front.URL, "--token-file", s.token())...)
+	go func() {
+		for {
+			select {
+			case <-p.done:
+				return
+			case <-time.After(time.Millisecond):
+				if strings.Contains(p.stderr(), "trying again") {
+					back.Store(true)
+					return
+				}
+			}
+		}
+	}()
+	return p
 }
 
 // Of a journal whose older part is gone, what is held is read, and what is not is
